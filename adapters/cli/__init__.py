@@ -1,0 +1,134 @@
+"""The command line: `sasl VERB`, with the exit codes of sysexits.h.
+
+A verb is a module in this folder with `configure(parser)`, which says what it takes, and `run(arguments)`, which
+returns an exit code. It is imported when it is asked for, so that a light verb stays light.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from sasl import __version__
+from sasl.errors import SASLError
+
+from . import exits
+from .text import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERBS: Final = {
+    "login": "log in at a mail server, or say in plain words why it refuses",
+    "demo": "log in with every mechanism at servers that it brings along",
+    "serve": "run servers to test clients against, until interrupted",
+    "mechs": "list the mechanisms that are registered",
+}
+
+_EPILOG: Final = """\
+`sasl VERB --help` explains a verb, with an example.
+
+exit codes (sysexits.h):
+  0  done                     74  I/O error, or the server hung up
+  64 usage                    75  try later
+  65 undecodable input        76  the server broke the protocol, or its certificate is not trusted
+  68 no such host             77  refused
+  69 mechanism unavailable    78  policy or configuration
+  70 a bug here               130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with 64 where argparse has 2, and notices where its help cannot be written."""
+
+    def print_help(self, file: Any = None) -> None:
+        print(self.format_help(), end="", file=file)
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(exits.USAGE, f"{self.prog}: {shown(message)}\n")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one verb with its arguments and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no such letter is no reason to fail
+    try:
+        code = _run(argv)
+        print(end="", flush=True)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return exits.INTERRUPTED
+    except SASLError as error:
+        _say(shown(str(error)))
+        return exits.code(error)
+    except ImportError as error:
+        _say(f"not installed: {shown(str(error.name))}")
+        return exits.UNAVAILABLE
+    except OSError as error:
+        return _cannot_write(error)
+    except Exception as error:
+        return _bug(error)
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    parser = _Parser(
+        prog="sasl",
+        description="SASL logins at mail servers: XOAUTH2, OAUTHBEARER, PLAIN over IMAP, POP3 and SMTP.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"saslkit {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs")
+    wanted = next((word for word in argv if not word.startswith("-")), None)
+    module: Any = None
+    chosen = parser
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        if name == wanted:
+            module, chosen = import_module(f".{name}", __name__), verb
+            module.configure(verb)
+    try:
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:
+            # Never what it was set to: somebody will try --password=...
+            names = sorted({word.partition("=")[0] for word in unknown if word.startswith("--")})
+            chosen.error(f"unknown: {', '.join(names) or 'more arguments than it takes'}")
+    except SystemExit as ended:
+        return int(ended.code or exits.DONE)
+    code: int = module.run(arguments)
+    return code
+
+
+def _cannot_write(error: OSError) -> int:
+    """Nobody reads the output any more, or there is no room for it."""
+    if not isinstance(error, BrokenPipeError):
+        _say(f"I/O error: {error.strerror}")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes again at its end, and would fail again
+    return exits.IO
+
+
+def _bug(error: Exception) -> int:
+    """Say so without the exception's text, which may hold a secret; SASL_DEBUG=1 shows where it happened."""
+    if os.environ.get("SASL_DEBUG"):
+        import traceback
+
+        traceback.print_tb(error.__traceback__)
+    _say(f"a bug in sasl: {type(error).__name__}; SASL_DEBUG=1 shows where")
+    return exits.BUG
+
+
+def _say(text: str) -> None:
+    try:
+        print(f"sasl: {text}", file=sys.stderr)
+    except OSError:  # nobody listens
+        pass

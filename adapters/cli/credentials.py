@@ -1,0 +1,215 @@
+"""Where a secret comes from: a variable, a command, the terminal. Never from argv, which everybody can read."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final, final
+
+from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
+from sasl.errors import TokenError, UsageError
+from sasl.registry import lookup
+
+from ..wire import imap, pop
+from .deadline import deadline
+from .exits import TRY_LATER, Undecodable
+from .text import shown
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sasl.credentials import Credentials
+
+    from ..tokens.google import GoogleTokens
+
+_LONGEST: Final = 65_536  # octets of a secret, as of a SASL message
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the secret comes from."""
+    group = parser.add_argument_group("the credential", "without one of these, the terminal is asked for it")
+    source = group.add_mutually_exclusive_group()
+    source.add_argument("--password-env", metavar="V", help="the password is in this environment variable")
+    source.add_argument("--password-command", metavar="C", help="the password is the first line that this prints")
+    source.add_argument("--token-env", metavar="V", help="an access token (OAuth) is in this environment variable")
+    source.add_argument("--token-command", metavar="C", help="an access token is the first line that this prints")
+    source.add_argument(
+        "--google", metavar="FILE", help="get a token by a file of Google's: of an authorized user or a service account"
+    )
+    group.add_argument(
+        "--google-subject", metavar="USER", help="whom the service account acts for (default: the user in the URL)"
+    )
+    group.add_argument("--authzid", metavar="Z", help="act as this user, with the URL's user's password")
+
+
+def obtain(arguments: argparse.Namespace, user: str | None) -> Credentials:
+    """Return what to log in with; a `Bearer` of --token-command or --google is still to be resolved.
+
+    The mechanism asked for, if any, decides what is asked of the terminal.
+    Raises UsageError, MechanismUnavailable for a mechanism that nobody provides, TokenError for a file of --google
+    that cannot be used.
+    """
+    if arguments.google_subject is not None and arguments.google is None:
+        raise UsageError("--google-subject wants the --google file of a service account")
+    kind = _kind(arguments)
+    if kind is External:
+        return External(arguments.authzid or user)
+    if kind is Anonymous:
+        return Anonymous(user or "")
+    if user is None:
+        raise UsageError("the URL names no user: imaps://user@imap.example.com")
+    if kind is Password:
+        return Password(user, _password(arguments, user), authzid=arguments.authzid)
+    if arguments.authzid is not None:
+        raise UsageError("a token has no --authzid: the user in the URL is the mailbox to open")
+    if arguments.google is not None:
+        return Bearer(user, _google(arguments, user))
+    if arguments.token_command is not None:
+        return Bearer(user, CommandToken(arguments.token_command, arguments.timeout))
+    if arguments.token_env is not None:
+        return Bearer(user, _variable(arguments.token_env))
+    return Bearer(user, asked(f"Access token for {shown(user)}: "))
+
+
+@final
+class CommandToken:
+    """Asks a command for a token, anew each time."""
+
+    def __init__(self, command: str, timeout: float) -> None:
+        self._words = _words(command)
+        self._timeout = timeout
+
+    def token(self, *, stale: str | None = None) -> AccessToken:  # noqa: ARG002 -- the command is not told
+        """Run the command. Raises TokenError if that gives no token."""
+        return AccessToken(_output(self._words, self._timeout, "token command"))
+
+
+def _kind(arguments: argparse.Namespace) -> type:
+    """The type of credentials: that of the option given, else that of the mechanism asked for, else a password."""
+    name = arguments.mechanism
+    wanted: type = Password
+    if name is not None and name.upper() not in (imap.LOGIN, pop.USER):
+        wanted = lookup(name).credentials
+    if arguments.token_env is not None or arguments.token_command is not None or arguments.google is not None:
+        return Bearer
+    if arguments.password_env is not None or arguments.password_command is not None:
+        return Password
+    return wanted
+
+
+def _google(arguments: argparse.Namespace, user: str) -> GoogleTokens:
+    """Return a source for the file. A service account of its own has no mailbox, so it acts for the URL's user."""
+    from ..tokens import google
+
+    subject = arguments.google_subject
+    if subject is None and google.type_of(arguments.google) == google.SERVICE_ACCOUNT:
+        subject = user
+    return google.from_file(arguments.google, subject=subject, request=google.Request(timeout=arguments.timeout))
+
+
+def _password(arguments: argparse.Namespace, user: str) -> str:
+    if arguments.password_env is not None:
+        return _variable(arguments.password_env)
+    if arguments.password_command is None:
+        return asked(f"Password for {shown(user)}: ")
+    try:
+        return _output(_words(arguments.password_command), arguments.timeout, "password command")
+    except TokenError as error:
+        failure = str(error)
+    raise UsageError(failure)
+
+
+def _variable(name: str) -> str:
+    """Read a variable. Its name is not shown: somebody may have written the secret itself there."""
+    value = _decoded(os.fsencode(os.environ.get(name, "")))
+    if value is None:
+        raise Undecodable("the environment variable for the secret does not hold UTF-8")
+    if not value:
+        raise UsageError("the environment variable for the secret is not set, or is empty")
+    return value
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if not words:
+        raise UsageError("the command for the secret is empty, or a quote in it is not closed")
+    return words
+
+
+def _output(words: list[str], timeout: float, source: str) -> str:
+    """Run a command without a shell and return the first line that it prints.
+
+    Raises TokenError: retryable if it ends with 75 (sysexits.h) or takes too long, needs_user for any other exit
+    code: somebody has to look at what it said on stderr.
+    """
+    try:
+        status, line = _first_line(words, timeout)
+    except TimeoutError:
+        failure = TokenError(f"the {source} took too long", code="command_timeout", retryable=True)
+    except (OSError, ValueError) as error:
+        failure = TokenError(f"the {source} cannot run: {type(error).__name__}", code="command_not_run")
+    else:
+        text = _decoded(line)
+        if not status and text:
+            return text
+        failure = TokenError(f"the {source} printed no text in UTF-8 on its first line", code="no_token")
+        if status:
+            failure = TokenError(
+                f"the {source} failed with exit code {status}",
+                code="try_later" if status == TRY_LATER else "command_failed",
+                retryable=status == TRY_LATER,
+                needs_user=status != TRY_LATER,
+            )
+    raise failure
+
+
+def _first_line(words: list[str], timeout: float) -> tuple[int, bytes]:
+    """Run a command; return its exit code and the first line that it printed.
+
+    Its stdin and stderr are ours: it may ask for a passphrase, and say what is wrong.
+    Raises OSError or ValueError if it cannot run, TimeoutError if it takes too long; it is killed then.
+    """
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603 -- the user's own command
+        assert process.stdout is not None  # noqa: S101 -- for mypy: it is a pipe
+        try:
+            with deadline(timeout):
+                line = process.stdout.readline(_LONGEST)
+                while process.stdout.read(_LONGEST):
+                    pass  # it may have more to say, and would fail if nobody took it
+                return process.wait(), line
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _decoded(octets: bytes) -> str | None:
+    """Return a line without its end, or None if it is not UTF-8."""
+    try:
+        return octets.decode("utf-8").rstrip("\r\n")
+    except UnicodeError:
+        return None
+
+
+def asked(prompt: str) -> str:
+    """Ask the terminal for a secret, without echo. Raises UsageError where there is no terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(
+            "no credential: name one of --password-env, --password-command, --token-env, --token-command, --google"
+        )
+    import getpass
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            secret = getpass.getpass(prompt)
+        except (EOFError, getpass.GetPassWarning):
+            secret = ""
+    if not secret:
+        raise UsageError("no credential was given")
+    return secret

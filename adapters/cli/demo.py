@@ -1,0 +1,303 @@
+"""`sasl demo`: logins with every mechanism at servers that it brings along, a refusal explained, and one cured."""
+
+from __future__ import annotations
+
+import imaplib
+import json
+import poplib
+import smtplib
+import textwrap
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, final
+
+from sasl.channel import Channel
+from sasl.credentials import Bearer, Password
+from sasl.errors import AuthenticationFailed, SASLError, TokenError
+from sasl.policy import DEFAULT_POLICY, offer
+from sasl.registry import lookup
+from sasl.resolve import resolve
+
+from .. import imaplib as imap_binding
+from .. import poplib as pop_binding
+from .. import smtplib as smtp_binding
+from ..session import Session
+from . import exits
+from .advice import advice
+from .text import shown
+
+if TYPE_CHECKING:
+    import argparse
+    import ssl
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from sasl.credentials import Credentials, Token
+
+    from .. import reference
+    from ..reference import Endpoint, Servers
+    from ..reference.token_endpoint import TokenEndpoint
+    from ..tokens.google import GoogleTokens
+
+_EPILOG: Final = """\
+example:
+  sasl demo
+
+It starts an IMAP, a POP3 and a SMTP server on free ports of this machine, with a CA made on the spot, logs in with
+imaplib, poplib and smtplib, and stops them again. Nothing leaves the machine. With the extra `google`, tokens come
+through google-auth from a token endpoint that it brings along too, and one that was revoked is replaced. The exit code
+is 0 if every login that must succeed did and every token that must be refused was, else 70.
+"""
+_HEADINGS: Final = ("protocol", "over", "mechanism", "turns", "milliseconds", "outcome")
+_NUMBERS: Final = ("turns", "milliseconds")
+_USER: Final = "alice"
+_TIMEOUT: Final = 10.0  # seconds
+_WIDTH: Final = 100
+_ERRORS: Final = (SASLError, OSError, imaplib.IMAP4.error, poplib.error_proto, smtplib.SMTPException)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes: nothing."""
+    parser.description = "Log in with every mechanism over IMAP, POP3 and SMTP, at servers that it brings along."
+    parser.epilog = _EPILOG
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Print the table, the refusal and the cure; return 0, or 70 if something was not as it must be."""
+    from ..reference import running, token_endpoint
+
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(token_endpoint.running())
+        servers = stack.enter_context(running(checks=endpoint.checks))
+        source = _google(endpoint, Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-"))))
+        token: Token = servers.tokens["good"] if isinstance(source, TokenError) else source
+        stage = _Stage(servers, servers.client_context(), token)
+        print(f"Logins as {_USER} at {servers.imap.host}, by imaplib, poplib and smtplib.")
+        if token is source:
+            print(f"Tokens come through google-auth, from {endpoint.url}.")
+        print("Turns are lines that the client sent for the login; connecting is not in the milliseconds.\n")
+        rows = [_login(protocol, stage, name, over) for protocol in _PROTOCOLS for name, over in _plan(servers)]
+        _print_table([_HEADINGS, *(row.cells for row in rows)])
+        refused = _refused(stage)
+        cured = _left_out(source) if isinstance(source, TokenError) else _cured(stage, source, endpoint)
+    return exits.DONE if refused and cured and all(row.ok for row in rows) else exits.BUG
+
+
+# --- the logins
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """The servers, how to trust them, and where a good token comes from."""
+
+    servers: Servers
+    context: ssl.SSLContext
+    token: Token
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One login of the table: its cells, and whether it succeeded."""
+
+    cells: tuple[str, ...]
+    ok: bool
+
+
+@contextmanager
+def _imap(server: Endpoint, context: ssl.SSLContext, over: str) -> Iterator[imaplib.IMAP4]:
+    if over == "TLS":
+        conn: imaplib.IMAP4 = imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=context, timeout=_TIMEOUT)
+    else:
+        conn = imaplib.IMAP4(server.host, server.port, timeout=_TIMEOUT)
+    with conn:
+        if over == "STARTTLS":
+            conn.starttls(context)
+        yield conn
+
+
+@contextmanager
+def _pop(server: Endpoint, context: ssl.SSLContext, over: str) -> Iterator[poplib.POP3]:
+    if over == "TLS":
+        conn: poplib.POP3 = poplib.POP3_SSL(server.host, server.tls_port, context=context, timeout=_TIMEOUT)
+    else:
+        conn = poplib.POP3(server.host, server.port, timeout=_TIMEOUT)
+    try:
+        if over == "STARTTLS":
+            conn.stls(context)
+        yield conn
+    finally:
+        conn.close()
+
+
+@contextmanager
+def _smtp(server: Endpoint, context: ssl.SSLContext, over: str) -> Iterator[smtplib.SMTP]:
+    # Without a local_hostname smtplib would ask the network for one.
+    settings: Any = {"local_hostname": "localhost", "timeout": _TIMEOUT}
+    if over == "TLS":
+        conn: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.tls_port, context=context, **settings)
+    else:
+        conn = smtplib.SMTP(server.host, server.port, **settings)
+    with conn:
+        if over == "STARTTLS":
+            conn.starttls(context=context)
+        yield conn
+
+
+_PROTOCOLS: Mapping[str, tuple[str, Callable[..., AbstractContextManager[Any]], Callable[..., object]]] = {
+    "IMAP": ("imap", _imap, imap_binding.authenticate),
+    "POP3": ("pop", _pop, pop_binding.authenticate),
+    "SMTP": ("smtp", _smtp, smtp_binding.authenticate),
+}
+"""Which server, how to connect to it with the standard library, how to log in."""
+
+
+def _plan(servers: Servers) -> list[tuple[str, str]]:
+    """Every mechanism that the servers offer over TLS, and the strongest once more over STARTTLS."""
+    offered = offer(Channel(tls=True, loopback=True), DEFAULT_POLICY, servers.verifier.answers)
+    names = [name for name in offered if lookup(name).client is not None and lookup(name).credentials in _CREDENTIALS]
+    return [*((name, "TLS") for name in names), (names[0], "STARTTLS")]
+
+
+_CREDENTIALS: Final[Mapping[type, Callable[[_Stage], Credentials]]] = {
+    Password: lambda stage: Password(_USER, stage.servers.users[_USER]),
+    Bearer: lambda stage: resolve(Bearer(_USER, stage.token)),
+}
+
+
+def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
+    server, connect, authenticate = _PROTOCOLS[protocol]
+    endpoint: Endpoint = getattr(stage.servers, server)
+    known = len(endpoint.sessions)
+    begun = time.perf_counter()
+    try:
+        credentials = _CREDENTIALS[lookup(name).credentials](stage)
+        with connect(endpoint, stage.context, over) as conn:
+            begun = time.perf_counter()
+            authenticate(conn, credentials, mechanism=name)
+            took = time.perf_counter() - begun
+    except _ERRORS as error:
+        took = time.perf_counter() - begun
+        outcome, ok = f"FAILED: {type(error).__name__}: {shown(str(error))}", False
+    else:
+        outcome, ok = "logged in", True
+    attempts = [attempt for session in list(endpoint.sessions)[known:] for attempt in session.attempts]
+    turns = str(attempts[-1].turns) if attempts else "-"
+    return Row((protocol, over, name, turns, f"{took * 1000:.1f}", outcome), ok)
+
+
+# --- the refusal
+
+
+def _refused(stage: _Stage) -> bool:
+    """Log in with a token that has expired and explain what happens; return whether it was refused."""
+    print("\nA token that has expired, by XOAUTH2 over IMAP:\n")
+    servers = stage.servers
+    error: Exception | None = None
+    try:
+        with _imap(servers.imap, stage.context, "TLS") as conn:
+            imap_binding.authenticate(conn, Bearer(_USER, servers.tokens["expired"]), mechanism="XOAUTH2")
+    except _ERRORS as raised:
+        error = raised
+    if not isinstance(error, AuthenticationFailed):
+        print(f"FAILED: {type(error).__name__}: {shown(str(error))}" if error else "FAILED: the server took it")
+        return False
+    _print_login(servers.imap.sessions[-1])
+    challenge = ", ".join(f"{key} {value!r}" for key, value in error.detail.items())
+    print()
+    _explain("sent", "The user name and the token went out with the command. No trace shows more of them than a size.")
+    _explain("challenge", f"The server did not just say no, it said why in a challenge of JSON: {shown(challenge)}.")
+    _explain("answer", "XOAUTH2 answers that by an empty line (OAUTHBEARER by a single ^A), never by the token again.")
+    _explain("verdict", f"Then it refused: {shown(error.response_code or '')}, {shown(error.server_text)!r}.")
+    _explain(
+        "raised",
+        f"{exits.public_name(error)}, which is an imaplib.IMAP4.error too: kind {error.kind!r}, "
+        f"new_token_may_help {error.new_token_may_help}.",
+    )
+    _explain("what to do", advice(error, host=servers.imap.host, token=True, tls=True))
+    return True
+
+
+# --- the cure
+
+
+def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
+    """Return a source of the user's tokens, or why there is none: without google-auth."""
+    from ..tokens import google
+
+    path = folder / "token.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(endpoint.authorized_user(_USER)), encoding="utf-8")
+    try:
+        return google.from_file(path)
+    except TokenError as error:
+        if error.code != "missing_extra":
+            raise
+        return error
+
+
+def _left_out(missing: TokenError) -> bool:
+    """Say what was not shown; that is no failure."""
+    print(f"\nA token that is revoked and replaced is left out: {missing}")
+    return True
+
+
+def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool:
+    """Log in with a token that was revoked, see it replaced, and explain that; return whether it went so."""
+    print("\nA token of google-auth's that was revoked, by XOAUTH2 over IMAP, and the one that replaces it:\n")
+    server = stage.servers.imap
+
+    def connect() -> imaplib.IMAP4:
+        return imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=stage.context, timeout=_TIMEOUT)
+
+    known = len(server.sessions)
+    try:
+        endpoint.revoke(source.token().value.reveal())
+        asked = len(endpoint.requests)
+        with Session(connect, imap_binding.authenticate, Bearer(_USER, source), mechanism="XOAUTH2").connected():
+            pass
+    except _ERRORS as error:
+        print(f"FAILED: {type(error).__name__}: {shown(str(error))}")
+        return False
+    sessions = list(server.sessions)[known:]
+    if [session.identity for session in sessions] != [None, _USER] or len(endpoint.requests) != asked + 1:
+        print("FAILED: it was not refused once and replaced once")
+        return False
+    for session in sessions:
+        _print_login(session)
+        print()
+    _explain("refused", "The server knows that the token was revoked, and says no: new_token_may_help is True.")
+    _explain("renewed", f"The source was told which token is stale, and google-auth got another at {endpoint.url}.")
+    _explain("retried", "Session logged in with that one, on a new connection. It does so once; `sasl login` too.")
+    return True
+
+
+# --- how it is printed
+
+
+def _print_login(session: reference.Session) -> None:
+    """Print the lines of a login."""
+    who = {"C": "client", "S": "server"}
+    lines = [(who[side], text) for side, text in list(session.transcript)]
+    first = next(index for index, (_, text) in enumerate(lines) if " AUTHENTICATE " in text)
+    for side, text in lines[first : first + 4]:
+        print(f"  {side}  {shown(text)}")
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if heading in _NUMBERS else cell.ljust(width)
+            for heading, cell, width in zip(_HEADINGS, row, widths, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _explain(what: str, text: str) -> None:
+    indent = " " * 14
+    print(textwrap.fill(text, _WIDTH, initial_indent=f"  {what:<12}", subsequent_indent=indent))

@@ -1,0 +1,80 @@
+"""`sasl mechs`: the mechanisms that are registered, and their properties."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sasl.registry import known_mechanisms
+
+from .text import shown
+
+if TYPE_CHECKING:
+    import argparse
+
+    from sasl.registry import Mechanism
+
+_EPILOG: Final = """\
+examples:
+  sasl mechs
+  sasl mechs --json | jq -r '.mechanisms[].name'
+
+The strongest comes first. A mechanism that is sent "in the clear" wants TLS. Other packages add mechanisms by an
+entry point in the group "sasl.mechanisms".
+"""
+_HEADINGS: Final = ("mechanism", "sides", "takes", "speaks first", "sent", "rank", "notes")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb takes."""
+    parser.description = "List the mechanisms that are registered: which side, which properties."
+    parser.epilog = _EPILOG
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    rows = known_mechanisms()
+    if arguments.json:
+        import json
+
+        print(json.dumps({"mechanisms": [_as_json(row) for row in rows]}))
+        return 0
+    cells = [_HEADINGS, *map(_as_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 0
+
+
+def _sides(row: Mechanism) -> list[str]:
+    return [side for side, script in (("client", row.client), ("server", row.server)) if script is not None]
+
+
+def _as_json(row: Mechanism) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "sides": _sides(row),
+        "credentials": row.credentials.__name__,
+        "client_first": row.client_first,
+        "plaintext": row.plaintext,
+        "rank": row.rank,
+        "off_by_default": row.off_by_default,
+        "twin": row.twin,
+    }
+
+
+def _as_cells(row: Mechanism) -> tuple[str, ...]:
+    notes = []
+    if row.off_by_default:
+        notes.append("off by default")
+    if row.twin is not None:
+        notes.append(f"{row.twin} with channel binding")
+    return (
+        row.name,
+        ", ".join(_sides(row)),
+        shown(row.credentials.__name__),
+        "client" if row.client_first else "server",
+        "in the clear" if row.plaintext else "protected",
+        str(row.rank),
+        "; ".join(notes),
+    )

@@ -1,0 +1,148 @@
+"""What became of a login, and how it is told: as one JSON object, or in words, facts on stdout and errors on stderr."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
+
+from sasl.errors import (
+    AuthenticationFailed,
+    Cancelled,
+    ConnectionLost,
+    MechanismUnavailable,
+    PolicyViolation,
+    ProtocolError,
+    SASLError,
+    TemporaryFailure,
+    TokenError,
+    UsageError,
+)
+
+from . import exits
+from .advice import advice
+from .text import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .url import Target
+
+_VERDICTS: Final[Mapping[type, str]] = {
+    UsageError: "cannot try",
+    MechanismUnavailable: "no mechanism",
+    PolicyViolation: "not allowed",
+    ProtocolError: "the server is at fault",
+    AuthenticationFailed: "refused",
+    TemporaryFailure: "not now",
+    ConnectionLost: "no connection",
+    Cancelled: "cancelled",
+    TokenError: "no token",
+    SASLError: "failed",
+}
+
+
+@final
+@dataclass(slots=True)
+class Outcome:
+    """What is known of a login so far.
+
+    Attributes:
+        target: where, or None if the URL could not be read.
+        connected: whether the server was reached, under TLS where that is wanted.
+        mechanism: what was chosen, or None.
+        tls: version and cipher, or None without TLS.
+        turns: how many lines the login took.
+        initial_response: whether one went with the command.
+        server_text: what the server said last.
+        error: why there is no login, or None.
+        token: whether the credential is a token.
+        second_token: whether a second token was tried after the first was refused.
+    """
+
+    target: Target | None = None
+    connected: bool = False
+    mechanism: str | None = None
+    tls: Mapping[str, str] | None = None
+    turns: int = 0
+    initial_response: bool = False
+    server_text: str = ""
+    error: SASLError | None = None
+    token: bool = False
+    second_token: bool = False
+
+    @property
+    def advice(self) -> str:
+        """What to do about the error."""
+        host = self.target.host if self.target else ""
+        return advice(self.error, host=host, token=self.token, tls=self.tls is not None) if self.error else ""
+
+    def as_json(self) -> str:
+        """Return one JSON object; every key is always there."""
+        import json
+
+        target, error = self.target, self.error
+        return json.dumps(
+            {
+                "ok": error is None,
+                "protocol": target.protocol if target else None,
+                "host": target.host if target else None,
+                "port": target.port if target else None,
+                "mechanism": self.mechanism,
+                "tls": self.tls,
+                "turns": self.turns,
+                "initial_response": self.initial_response,
+                "server_text": shown(self.server_text),
+                "error": None
+                if error is None
+                else {
+                    "type": exits.public_name(error),
+                    "kind": exits.kind(error),
+                    "detail": _detail(error),
+                    "advice": self.advice,
+                },
+            }
+        )
+
+    def print_facts(self) -> None:
+        """Print what happened, as far as it got, to stdout."""
+        if self.target:
+            _row("server", f"{self.target.host} port {self.target.port} ({self.target.protocol})")
+        if self.connected:
+            _row("tls", f"{self.tls['version']} {self.tls['cipher']}" if self.tls else "none")
+        if self.mechanism is not None:
+            _row("mechanism", shown(self.mechanism))
+            turns = f"{self.turns} turn" + "s" * (self.turns != 1)
+            _row("took", f"{turns}, {'with' if self.initial_response else 'without'} an initial response")
+        if self.second_token:
+            _row("token", "the first was refused, this is about a second one")
+        if self.server_text:
+            _row("it said", shown(self.server_text))
+        if self.error is None:
+            _row("result", "logged in")
+
+    def print_error(self) -> None:
+        """Print why there is no login, and what to do about it, to stderr."""
+        error = self.error
+        if error is None:
+            return
+        verdict = next(_VERDICTS[family] for family in type(error).__mro__ if family in _VERDICTS)
+        print(f"sasl: {verdict}: {shown(str(error))}", file=sys.stderr)
+        if error.response_code:
+            _row("code", shown(error.response_code), file=sys.stderr)
+        for key, value in error.detail.items():
+            _row(shown(key), shown(value), file=sys.stderr)
+        if self.advice:
+            _row("what to do", self.advice, file=sys.stderr)
+
+
+def _detail(error: SASLError) -> Mapping[str, str]:
+    """What explains an error: the fields of the error challenge, the reasons name by name, or a message."""
+    explained = error.detail or getattr(error, "passed_over", {})
+    if not explained and str(error) != error.server_text:
+        explained = {"message": str(error)}
+    return {shown(key): shown(value) for key, value in explained.items()}
+
+
+def _row(name: str, text: str, *, file: object = None) -> None:
+    print(f"  {name:<11} {text}", file=file or sys.stdout)  # type: ignore[arg-type]

@@ -1,0 +1,208 @@
+"""A certificate authority and a server certificate for this machine, made on the spot (RFC 5280)."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, final
+
+from sasl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAMES: Final = ("localhost",)
+ADDRESSES: Final = ("127.0.0.1", "::1")
+
+_AUTHORITY: Final = "saslkit reference CA"
+_LIFE: Final = timedelta(days=30)
+_LEAST: Final = timedelta(days=1)  # what is left of it when certificates are used again
+_SKEW: Final = timedelta(hours=1)  # clocks that are a little behind
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What `issue` made.
+
+    Attributes:
+        authority: the CA's certificate, PEM.
+        chain: the server's certificate, PEM.
+        key: its private key, PEM; not in the repr.
+    """
+
+    authority: bytes
+    chain: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"Certificates(for {', '.join(NAMES + ADDRESSES)})"
+
+    def write(self, directory: Path) -> None:
+        """Write ca.pem, server.pem and server.key, the key for the owner's eyes only."""
+        _write(directory / "ca.pem", self.authority, mode=0o644)
+        _write(directory / "server.pem", self.chain, mode=0o644)
+        _write(directory / "server.key", self.key, mode=0o600)
+
+
+def keep(directory: Path) -> None:
+    """Leave certificates in a directory: those of an earlier run if they are good for a day, else new ones.
+
+    A directory that is not there is made, for the owner only. Raises UsageError if files of these names are not
+    from here, OSError if the directory cannot be used.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone(directory):
+        if not _good(directory):
+            issue().write(directory)
+
+
+def issue() -> Certificates:
+    """Make a new CA and a certificate for localhost, 127.0.0.1 and ::1; the CA's own key is thrown away."""
+    from cryptography import x509  # 40 ms, and only whoever starts a server pays it
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _AUTHORITY)])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+
+    def begin(subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(ca_name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _SKEW)
+            .not_valid_after(now + _LIFE)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        )
+
+    def usage(*, signs_certificates: bool) -> x509.KeyUsage:
+        return x509.KeyUsage(
+            digital_signature=not signs_certificates,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=signs_certificates,
+            crl_sign=signs_certificates,
+            encipher_only=False,
+            decipher_only=False,
+        )
+
+    authority = (
+        begin(ca_name, ca_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage(signs_certificates=True), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    names: list[x509.GeneralName] = [x509.DNSName(host) for host in NAMES]
+    names += [x509.IPAddress(ip_address(address)) for address in ADDRESSES]
+    server = (
+        begin(name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return Certificates(
+        authority.public_bytes(pem),
+        server.public_bytes(pem),
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
+
+
+def server_context(directory: Path) -> ssl.SSLContext:
+    """Return the server's side of TLS, for what `Certificates.write` left in a directory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(directory / "server.pem", directory / "server.key", password="")  # never asks for one
+    return context
+
+
+def client_context(ca_file: Path) -> ssl.SSLContext:
+    """Return a client's side of TLS that trusts this CA and no other."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def _good(directory: Path) -> bool:
+    """Whether a directory holds certificates of `issue` that belong together and are good for a while."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    key = directory / "server.key"
+    if not _is_ours(directory):
+        return False
+    try:
+        authority, server = (
+            x509.load_pem_x509_certificate((directory / name).read_bytes()) for name in ("ca.pem", "server.pem")
+        )
+        server.verify_directly_issued_by(authority)
+        server_context(directory)
+        mode = key.stat().st_mode
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    read_by_others = os.name == "posix" and mode & 0o077
+    return not read_by_others and datetime.now(UTC) + _LEAST < min(
+        authority.not_valid_after_utc, server.not_valid_after_utc
+    )
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether a CA of ours is in a directory, so that what else is there may be replaced; False for an empty one."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    if not any((directory / name).exists() for name in ("ca.pem", "server.pem", "server.key")):
+        return False
+    try:
+        authority = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
+        names = [name.value for name in authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    except (FileNotFoundError, ValueError):
+        names = []
+    if names != [_AUTHORITY]:
+        raise UsageError("it holds a ca.pem, server.pem or server.key that is not from here")
+    return True
+
+
+def _write(path: Path, octets: bytes, *, mode: int) -> None:
+    """Write a file whole or not at all, in place of whatever stood there, be it a link."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # for the owner only
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(octets)
+        os.chmod(name, mode)  # noqa: PTH101 -- a name is what mkstemp gives
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        os.unlink(name)  # noqa: PTH108
+        raise
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Let no other process that keeps certificates there do so at the same time."""
+    if sys.platform == "win32":  # pragma: no cover -- has no such locks
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

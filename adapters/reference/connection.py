@@ -1,0 +1,181 @@
+"""One connection of a server: octets in lines, bounded in size, and the change to TLS. Knows no protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+_HIGH_WATER: Final = 262_144  # octets read ahead of whoever reads lines; then the peer has to wait
+
+
+@final
+class Connection(asyncio.Protocol):
+    """The server's end of one connection.
+
+    `started` is called once, with this connection, when the peer is there. A lost connection is no error here:
+    reading gives b"" then and writing does nothing, so every dialogue just comes to its end.
+    """
+
+    def __init__(self, started: Callable[[Connection], None]) -> None:
+        self.tls = False
+        self._started = started
+        self._transport: asyncio.Transport | None = None  # None once the connection is lost
+        self._buffer = bytearray()
+        self._eof = False
+        self._more: asyncio.Future[None] | None = None  # somebody waits for octets
+        self._room: asyncio.Future[None] | None = None  # somebody waits until the peer has read
+        self._blocked = False
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # --- for the dialogue
+
+    async def read_line(self, longest: int) -> bytes:
+        """Return the next line with its end, b"" at the end of the connection.
+
+        Of a line of more than `longest` octets only so many are kept, and its end, so that it is longer still;
+        the rest is dropped as it comes: it costs no memory.
+        """
+        kept = b""
+        seen = 0
+        while (end := self._buffer.find(b"\n", seen)) < 0:
+            if len(self._buffer) > longest:
+                kept = kept or bytes(self._buffer[:longest])
+                del self._buffer[:-1]  # the last octet may be half of a CRLF
+            seen = len(self._buffer)
+            if not await self._wait():
+                return b""
+        line = self._take(end + 1)
+        if not kept and len(line) <= longest:
+            return line
+        return (kept or line[:longest]) + (b"\r\n" if line.endswith(b"\r\n") else b"\n")
+
+    async def read_exactly(self, octets: int) -> bytes | None:
+        """Return so many octets, which the caller has bounded; None if the connection ends before."""
+        while len(self._buffer) < octets:
+            if not await self._wait():
+                return None
+        return self._take(octets)
+
+    def write(self, octets: bytes) -> None:
+        """Send octets, without waiting for the peer to take them."""
+        if self._transport is not None and not (self.tls and self._eof):  # TLS has no half-closed connections
+            self._transport.write(octets)
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken most of what was sent."""
+        if self._blocked and self._transport is not None:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    @property
+    def unread(self) -> bool:
+        """Whether octets have come that nobody has read yet."""
+        return bool(self._buffer)
+
+    async def start_tls(self, context: ssl.SSLContext, *, grace: float) -> bool:
+        """Do the server's side of a TLS handshake; return whether the connection is under TLS now.
+
+        Whatever the peer sends from here on belongs to the handshake; what it sent before must have been read.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or self.unread:
+            return False
+        self.tls = True
+        try:
+            self._transport = await asyncio.get_running_loop().start_tls(
+                transport, self, context, server_side=True, ssl_shutdown_timeout=grace
+            )
+        except BaseException as error:
+            self.abort()
+            self.connection_lost(None)  # asyncio tells nobody that a handshake has failed
+            if not isinstance(error, OSError):
+                raise
+            return False
+        return True
+
+    async def close(self, *, grace: float) -> None:
+        """Close the connection; a peer that has not taken what was sent after `grace` seconds loses it."""
+        self._buffer.clear()  # half a line may be half a secret
+        if self._transport is None:
+            return
+        self._transport.close()
+        try:
+            async with asyncio.timeout(grace):
+                await self.closed()
+        except TimeoutError:
+            pass
+        finally:
+            self.abort()
+        await self.closed()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def closed(self) -> None:
+        """Wait until the connection has come to its end."""
+        await asyncio.shield(self._closed)
+
+    # --- for asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; begin the dialogue."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- create_server() gives no other
+        self._transport = transport
+        transport.pause_reading()  # until somebody wants a line: a TLS handshake may come first
+        self._started(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came, wake whoever waits for it, and hold the peer back if nobody does."""
+        self._buffer += data
+        if self._transport is not None and len(self._buffer) > _HIGH_WATER:
+            self._transport.pause_reading()
+        _wake(self._more)
+
+    def eof_received(self) -> bool:
+        """Note the end; a peer that only stopped sending still gets its answers, where TLS does not forbid it."""
+        self._eof = True
+        _wake(self._more)
+        return not self.tls
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's name for it
+        """Wake everybody: there is nothing to wait for."""
+        self._transport = None
+        self._eof = True
+        for waiter in (self._more, self._room, self._closed):
+            _wake(waiter)
+
+    def pause_writing(self) -> None:
+        """The peer does not read."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._blocked = False
+        _wake(self._room)
+
+    # --- helpers
+
+    def _take(self, octets: int) -> bytes:
+        taken = bytes(self._buffer[:octets])
+        del self._buffer[:octets]
+        return taken
+
+    async def _wait(self) -> bool:
+        """Wait for octets; False if none will come."""
+        if self._eof or self._transport is None:
+            return False
+        self._transport.resume_reading()
+        self._more = asyncio.get_running_loop().create_future()
+        await self._more
+        return True
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

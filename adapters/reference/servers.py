@@ -1,0 +1,250 @@
+"""Starts and stops the reference servers: `serving` within an event loop, `running` for everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final, final
+
+from sasl.errors import UsageError
+
+from .certificates import ADDRESSES, client_context, issue, server_context
+from .connection import Connection
+from .imap import ImapSession
+from .pop import PopSession
+from .session import DEFAULT_SETTINGS, Checks, Session, Settings
+from .smtp import SmtpSession
+from .verifier import TOKEN_STATES, TokenState, Verifier
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+USERS: Final[Mapping[str, str]] = {"alice": "wonderland"}
+"""Who can log in, unless the caller says otherwise."""
+
+_KEPT_SESSIONS: Final = 1_000
+_BACKLOG: Final = 256
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Endpoint:
+    """One server, on two ports.
+
+    Attributes:
+        protocol: "imap", "pop" or "smtp".
+        host: the address that it listens at.
+        port: where a connection begins in the clear and may go on under STARTTLS.
+        tls_port: where TLS comes first.
+        sessions: the last connections, the newest last.
+    """
+
+    protocol: str
+    host: str
+    port: int
+    tls_port: int
+    sessions: deque[Session] = field(default_factory=lambda: deque(maxlen=_KEPT_SESSIONS), repr=False)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Servers:
+    """What is running.
+
+    Attributes:
+        imap, pop, smtp: the servers.
+        ca_file: the certificate of the CA that signed theirs, PEM; gone when they stop.
+        users: name to password.
+        tokens: a token of the first user's for each of "good", "expired" and "revoked".
+        verifier: who checks; its `add_token` makes more tokens known.
+    """
+
+    imap: Endpoint
+    pop: Endpoint
+    smtp: Endpoint
+    ca_file: Path
+    users: Mapping[str, str] = field(repr=False)
+    tokens: Mapping[TokenState, str] = field(repr=False)
+    verifier: Verifier = field(repr=False)
+
+    def client_context(self) -> ssl.SSLContext:
+        """Return a new TLS context for a client, which trusts these servers and nobody else."""
+        return client_context(self.ca_file)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    users: Mapping[str, str] = USERS,
+    tokens: Mapping[TokenState, str] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    ports: Mapping[str, int] | None = None,
+    settings: Settings = DEFAULT_SETTINGS,
+    checks: Callable[[Verifier], Checks] | None = None,
+) -> AsyncIterator[Servers]:
+    """Run an IMAP, a POP3 and a SMTP server in this event loop, at a loopback address, until the block ends.
+
+    `users` maps names to passwords; `tokens` maps "good", "expired" and "revoked" to tokens of the first user,
+    and what it leaves out is made up. `ports` are by name ("imap", "imaps", "pop", "pops", "smtp", "smtps"); a
+    missing one, and 0, is one that is free. `checks` may put a verifier of the caller's before the servers' own.
+    Raises UsageError for an address that is not of this machine alone, and for users or tokens that cannot be
+    used; OSError if a port is taken.
+    """
+    address = _loopback(host)
+    verifier = Verifier(users)
+    known = known_tokens(users, tokens or {}, verifier)
+    unknown = set(ports or {}) - {name + suffix for name in _SESSIONS for suffix in ("", "s")}
+    if unknown:
+        raise UsageError(f"no such server: {', '.join(sorted(unknown))}")
+    async with contextlib.AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-")))
+        issue().write(directory)
+        listening = Listening(
+            address, ports or {}, checks(verifier) if checks else verifier, settings, server_context(directory)
+        )
+        stack.push_async_callback(listening.stop)
+        imap, pop, smtp = [await listening.endpoint(name) for name in _SESSIONS]
+        yield Servers(imap, pop, smtp, directory / "ca.pem", dict(users), known, verifier)
+
+
+@contextlib.contextmanager
+def running(
+    users: Mapping[str, str] = USERS,
+    tokens: Mapping[TokenState, str] | None = None,
+    *,
+    host: str = "127.0.0.1",
+    ports: Mapping[str, int] | None = None,
+    settings: Settings = DEFAULT_SETTINGS,
+    checks: Callable[[Verifier], Checks] | None = None,
+) -> Iterator[Servers]:
+    """Do what `serving` does, in a thread of its own: for tests, documentation and blocking clients."""
+    started: Future[tuple[Servers, Callable[[], object]]] = Future()
+    ended: Future[None] = Future()
+
+    async def serve() -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with serving(users, tokens, host=host, ports=ports, settings=settings, checks=checks) as servers:
+            started.set_result((servers, lambda: loop.call_soon_threadsafe(stopped.set)))
+            await stopped.wait()
+
+    def work() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            (ended if started.done() else started).set_exception(error)
+        else:
+            ended.set_result(None)
+
+    thread = threading.Thread(target=work, name="saslkit-reference", daemon=True)
+    thread.start()
+    servers, stop = started.result()
+    try:
+        yield servers
+    finally:
+        stop()
+        ended.result()
+        thread.join()
+
+
+_SESSIONS: Final[Mapping[str, type[Session]]] = {"imap": ImapSession, "pop": PopSession, "smtp": SmtpSession}
+
+
+@final
+class Listening:
+    """The listening sockets and everything that came of them; `kept` is how many sessions are remembered of each."""
+
+    def __init__(
+        self,
+        host: str,
+        ports: Mapping[str, int],
+        verifier: Checks,
+        settings: Settings,
+        context: ssl.SSLContext,
+        *,
+        kept: int = _KEPT_SESSIONS,
+    ) -> None:
+        self._host = host
+        self._ports = ports
+        self._verifier = verifier
+        self._settings = settings
+        self._context = context
+        self._kept = kept
+        self._listeners: list[asyncio.Server] = []
+        self._dialogues: dict[asyncio.Task[None], Connection] = {}
+
+    async def endpoint(self, protocol: str) -> Endpoint:
+        """Open the two ports of a server. Raises OSError if one cannot be had."""
+        sessions: deque[Session] = deque(maxlen=self._kept)
+        port = await self._open(protocol, sessions, implicit_tls=False)
+        tls_port = await self._open(protocol, sessions, implicit_tls=True)
+        return Endpoint(protocol, self._host, port, tls_port, sessions)
+
+    async def _open(self, protocol: str, sessions: deque[Session], *, implicit_tls: bool) -> int:
+        def started(connection: Connection) -> None:
+            session = _SESSIONS[protocol](connection, self._verifier, self._settings, self._context, port=port)
+            sessions.append(session)
+            task = loop.create_task(session.run(implicit_tls=implicit_tls))
+            self._dialogues[task] = connection
+            task.add_done_callback(lambda task: self._dialogues.pop(task, None))
+
+        loop = asyncio.get_running_loop()
+        wanted = self._ports.get(protocol + "s" if implicit_tls else protocol, 0)
+        listener = await loop.create_server(lambda: Connection(started), self._host, wanted, backlog=_BACKLOG)
+        self._listeners.append(listener)
+        port: int = listener.sockets[0].getsockname()[1]
+        return port
+
+    async def stop(self) -> None:
+        """Take no more connections and end those that there are."""
+        loop = asyncio.get_running_loop()
+        for sock in (sock for listener in self._listeners for sock in listener.sockets):
+            with contextlib.suppress(NotImplementedError):  # a loop that does not work by readiness
+                loop.remove_reader(sock.fileno())
+        for _ in range(2):  # asyncio loses a connection that it has accepted but not made, if the listener closes now
+            await asyncio.sleep(0)
+        for listener in self._listeners:
+            listener.close()
+        while dialogues := dict(self._dialogues):
+            for task in dialogues:
+                task.cancel()
+            await asyncio.gather(*dialogues, return_exceptions=True)
+            for task, connection in dialogues.items():
+                connection.abort()  # a task that was cancelled before it began has closed nothing
+                await connection.closed()
+                self._dialogues.pop(task, None)
+        for listener in self._listeners:
+            await listener.wait_closed()
+
+
+def _loopback(host: str) -> str:
+    """Return the address to listen at; the certificate is for these two."""
+    address = "127.0.0.1" if host == "localhost" else host
+    if address not in ADDRESSES:
+        raise UsageError(f"the reference servers listen at {' or '.join(ADDRESSES)}, not at {host!r}")
+    return address
+
+
+def known_tokens(
+    users: Mapping[str, str], tokens: Mapping[TokenState, str], verifier: Verifier
+) -> Mapping[TokenState, str]:
+    """Make the first user's tokens known; return them by their state."""
+    import secrets
+
+    if wrong := set(tokens) - set(TOKEN_STATES):
+        raise UsageError(f"a token is one of {', '.join(TOKEN_STATES)}, not {', '.join(map(repr, sorted(wrong)))}")
+    if not users:
+        raise UsageError("the reference servers need a user")
+    known: dict[TokenState, str] = {}
+    for state in TOKEN_STATES:
+        known[state] = tokens.get(state) or f"{state}-{secrets.token_urlsafe(24)}"
+        verifier.add_token(known[state], next(iter(users)), state)
+    if len(set(known.values())) < len(known):
+        raise UsageError("a token cannot be good, expired and revoked at once")
+    return known

@@ -1,0 +1,359 @@
+"""What the sessions of the three protocols share: reading and answering, logins, deadlines, and what is kept of it.
+
+A session is one connection's dialogue. It keeps a redacted transcript and a record of each login attempt, so
+that whoever tests a client can ask what it did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+from traceback import extract_tb
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, final
+
+from sasl.channel import Channel
+from sasl.errors import MechanismUnavailable, UsageError
+from sasl.exchange import State
+from sasl.limits import DEFAULT_LIMITS, Limits
+from sasl.policy import DEFAULT_POLICY, Policy, offer
+from sasl.registry import canonical, lookup
+from sasl.secret import octets
+from sasl.settle import settle_async
+from sasl.steps import Failure, Question, Success
+
+from ..wire import base64
+from ..wire.line import Line, plain_line
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Collection, Mapping
+    from typing import Any
+
+    from ..wire import imap, pop, smtp
+    from .connection import Connection
+
+    ServerWire = imap.ServerWire | pop.ServerWire | smtp.ServerWire
+
+_log: Final = logging.getLogger("sasl")
+
+_KEPT_LINES: Final = 1_000
+_KEPT_ATTEMPTS: Final = 100
+_SHOWN: Final = 200  # characters of a line in the transcript
+_HURRIED: Final = 0.1  # seconds of grace when the server shuts down
+
+
+class Checks(Protocol):
+    """A verifier that says which questions it serves."""
+
+    @property
+    def answers(self) -> Collection[type[Question]]:
+        """The types of question that it serves."""
+        ...
+
+    def __call__(self, question: Question, /) -> Any:
+        """Answer a question, or return an awaitable of the answer."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the servers behave.
+
+    Attributes:
+        deadline: seconds that a client has, before it is logged in, for one command with all that belongs to it:
+            a whole login exchange, a TLS handshake.
+        idle: the same once it is logged in.
+        grace: seconds to wait for a client that does not take what it was sent, when the connection is closed.
+        failures: refused logins after which the connection is closed.
+        policy: what may be offered without TLS.
+        mechanisms: the only mechanisms to offer; None for all that the verifier can serve.
+        hosts: the names that a client may have meant (OAUTHBEARER); empty for any.
+        check_port: whether it must also have meant the port that it is connected to.
+        limits: of the exchanges.
+    """
+
+    deadline: float = 60.0
+    idle: float = 1800.0
+    grace: float = 1.0
+    failures: int = 10
+    policy: Policy = DEFAULT_POLICY
+    mechanisms: Collection[str] | None = None
+    hosts: Collection[str] = ("localhost", "127.0.0.1", "::1")
+    check_port: bool = True
+    limits: Limits = DEFAULT_LIMITS
+
+
+DEFAULT_SETTINGS: Final = Settings()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One login attempt, as the server saw it.
+
+    Attributes:
+        mechanism: its name, or "IMAP-LOGIN" or "POP-USER"; "" where the client named none.
+        tls: whether it went over TLS.
+        initial_response: whether the client sent one with the command.
+        turns: how many lines the client sent for it.
+        outcome: "accepted", one of `sasl.KINDS`, or "unfinished": the client went away, or was too slow.
+        identity: who is logged in now, or None.
+        reason: why not, in words that the client was not told.
+    """
+
+    mechanism: str
+    tls: bool
+    initial_response: bool
+    turns: int
+    outcome: str
+    identity: str | None = None
+    reason: str = ""
+
+
+class Session(ABC):
+    """One connection's dialogue.
+
+    Attributes:
+        transcript: the last lines as (direction, shown), "C" from the client and "S" from the server. No line
+            that may hold a secret is in it: of those it says only how many octets they had.
+        attempts: the last login attempts.
+        identity: who is logged in, or None.
+        over: whether the server ends the connection now.
+    """
+
+    service: ClassVar[str]
+    farewells: ClassVar[Mapping[str, str]]
+    """What is said before the server ends the connection: "late", "failures", "injected", "shutdown", "broken"."""
+
+    def __init__(
+        self, connection: Connection, verifier: Checks, settings: Settings, context: ssl.SSLContext, *, port: int
+    ) -> None:
+        self.connection = connection
+        self.verifier = verifier
+        self.settings = settings
+        self.transcript: deque[tuple[str, str]] = deque(maxlen=_KEPT_LINES)
+        self.attempts: deque[Attempt] = deque(maxlen=_KEPT_ATTEMPTS)
+        self.identity: str | None = None
+        self.over = False
+        self._context = context
+        self._port = port
+        self._failures = 0
+        self._lines = 0
+        self._longest = self.wire([]).longest_line
+
+    async def run(self, *, implicit_tls: bool) -> None:
+        """Serve the client until one side ends it. Raises nothing but CancelledError, after it said goodbye."""
+        grace = self.settings.grace
+        try:
+            await self._serve(implicit_tls=implicit_tls)
+        except TimeoutError:
+            self._farewell("late")
+        except asyncio.CancelledError:
+            self._farewell("shutdown")
+            grace = min(grace, _HURRIED)
+            raise
+        except Exception as error:
+            self._farewell("broken")
+            place = extract_tb(error.__traceback__)[-1]
+            where = f"{place.filename}:{place.lineno}"
+            _log.error("the %s server failed with %s at %s", self.service, type(error).__name__, where)
+        finally:
+            await self.connection.close(grace=grace)
+
+    async def _serve(self, *, implicit_tls: bool) -> None:
+        async with asyncio.timeout(self.settings.deadline):
+            self.over = implicit_tls and not await self._handshake()
+            if not self.over:
+                await self.say(*self.greeting())
+        while not self.over:
+            async with asyncio.timeout(self.settings.deadline if self.identity is None else self.settings.idle):
+                line = await self.read()
+                if not line:
+                    return
+                await self.command(line)
+
+    # --- what a protocol says
+
+    @abstractmethod
+    def greeting(self) -> list[str]:
+        """Return the lines to begin with."""
+
+    @abstractmethod
+    async def command(self, line: bytes) -> None:
+        """Take one command, with its line end, and answer it."""
+
+    @abstractmethod
+    def wire(self, offered: Collection[str]) -> ServerWire:
+        """Return a new wire for one login, which knows whether another one has to come first."""
+
+    # --- for the protocols
+
+    @property
+    def channel(self) -> Channel:
+        """The connection, as mechanisms and policy see it."""
+        tls, port = self.connection.tls, self._port if self.settings.check_port else None
+        return Channel(tls=tls, loopback=True, service=self.service, port=port)
+
+    @property
+    def offered(self) -> list[str]:
+        """The mechanisms to advertise now, the strongest first."""
+        names = offer(self.channel, self.settings.policy, self.verifier.answers)
+        wanted = self.settings.mechanisms
+        return names if wanted is None else [name for name in names if name in map(canonical, wanted)]
+
+    @property
+    def takes_passwords(self) -> bool:
+        """Whether LOGIN, or USER and PASS, may be used now: where a plaintext mechanism may."""
+        return self.settings.policy.permits_plaintext(self.channel)
+
+    @property
+    def wire_settings(self) -> dict[str, Any]:
+        """What every wire is given."""
+        return {
+            "channel": self.channel,
+            "limits": self.settings.limits,
+            "options": {"OAUTHBEARER": {"hosts": self.settings.hosts}},
+            "authenticated": self.identity is not None,
+        }
+
+    async def read(self) -> bytes:
+        """Return the client's next line, b"" if there is none. Whoever asked notes how it is shown."""
+        line = await self.connection.read_line(self._longest)
+        self._lines += bool(line)
+        return line
+
+    def too_long(self, line: bytes) -> bool:
+        """Whether a line is one that was cut. The wires see that for themselves."""
+        return len(line) > self._longest
+
+    def note(self, shown: str) -> None:
+        """Put what the client sent into the transcript."""
+        self.transcript.append(("C", _printable(shown)))
+
+    async def say(self, *lines: str | Line) -> None:
+        """Send lines, all of them in one write."""
+        sent = [text if isinstance(text, Line) else plain_line(text) for text in lines]
+        self.transcript += [("S", _printable(line.shown)) for line in sent]
+        self.connection.write(b"".join(line.octets for line in sent))
+        await self.connection.drain()
+
+    async def authenticate(self, line: bytes, command: str) -> None:
+        """Run the login that a command line begins; `command` is how it begins, up to the mechanism."""
+        arguments = line.rstrip(b"\r\n")[len(command) :]
+        word, _, message = arguments.removeprefix(b" ").partition(b" ")
+        name = _known(word) if arguments.startswith(b" ") else ""
+        if name:
+            self.note(f"{command} {name} {_message(message)}" if message else f"{command} {name}")
+        else:
+            self.note(f"{command} {octets(arguments)}" if arguments else command)
+        begun = self._lines - 1
+        wire = self.wire(self.offered)
+        try:
+            said = await self._settled(wire, wire.receive(line))
+            while wire.result is None:
+                await self.say(said)
+                response = await self.read()
+                if not response:
+                    break
+                self.note(_message(response.rstrip(b"\r\n")))
+                said = await self._settled(wire, wire.receive(response))
+        finally:
+            self._record(name, wire, initial=bool(name and message), turns=self._lines - begun)
+        if wire.result is not None:
+            await self.say(said)
+            self._close_after_failures()
+
+    async def log_in(self, name: str, wire: ServerWire, authcid: bytes, password: bytes, *, turns: int) -> None:
+        """Run a login that is no SASL exchange as the PLAIN that it amounts to; `wire` has had its command line."""
+        try:
+            if not self.takes_passwords:
+                said = wire.answered(Failure("policy", "a password without TLS"))
+            elif b"\0" in authcid + password or not authcid or not password:
+                said = wire.answered(Failure("credentials", "no user name or no password"))
+            else:
+                said = wire.receive(base64.encode(b"\0%s\0%s" % (authcid, password)))
+            settled = await self._settled(wire, said)
+        finally:
+            self._record(name, wire, initial=False, turns=turns)
+        await self.say(settled)
+        self._close_after_failures()
+
+    async def secure(self, yes: str) -> None:
+        """Answer STARTTLS, where it is allowed: the handshake follows at once."""
+        if self.connection.unread:
+            self._farewell("injected")  # sent before the handshake and meant to be read after it (CVE-2011-0411)
+            return
+        await self.say(yes)
+        self.over = not await self._handshake()
+
+    # --- helpers
+
+    async def _handshake(self) -> bool:
+        return await self.connection.start_tls(self._context, grace=self.settings.grace)
+
+    async def _settled(self, wire: ServerWire, said: Line | Question) -> Line:
+        """Answer the wire's questions until it has a line to send."""
+        while isinstance(said, Question):
+            assert wire.exchange is not None  # noqa: S101 -- a question comes from one
+            said = wire.answered(await settle_async(wire.exchange, said, self.verifier))
+        return said
+
+    def _record(self, name: str, wire: ServerWire, *, initial: bool, turns: int) -> None:
+        """Note how an attempt ended; one that has not is over now: its script holds what the client sent."""
+        tls, result = self.connection.tls, wire.result
+        if isinstance(result, Success):
+            self.identity = result.identity
+            attempt = Attempt(name, tls, initial, turns, "accepted", result.identity)
+        elif isinstance(result, Failure):
+            self._failures += 1
+            attempt = Attempt(name, tls, initial, turns, result.kind, reason=result.reason)
+        else:
+            attempt = Attempt(name, tls, initial, turns, "unfinished")
+            if wire.exchange is not None and wire.exchange.state in (State.NEW, State.OPEN):
+                wire.exchange.cancel()
+        self.attempts.append(attempt)
+        _log.debug("%s: %s: %s %s", self.service, name, attempt.outcome, attempt.identity or attempt.reason)
+
+    def _close_after_failures(self) -> None:
+        if self._failures >= self.settings.failures:
+            self._farewell("failures")
+
+    def _farewell(self, why: str) -> None:
+        """Say why the connection ends, if the protocol has a way to, and end it."""
+        self.over = True
+        if text := self.farewells.get(why):
+            self.transcript.append(("S", text))
+            self.connection.write(plain_line(text).octets)
+
+
+def _known(word: bytes) -> str:
+    """The name of a mechanism; "" for what is none: a client that is out of step may have sent a secret there."""
+    try:
+        return lookup(word).name
+    except (UsageError, MechanismUnavailable):
+        return ""
+
+
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
+
+
+def _message(text: bytes) -> str:
+    """How a line of an exchange is shown: by the size of what it holds."""
+    if text in (b"*", b"="):
+        return _text(text)
+    if len(text) % 4 == 0 and _BASE64.fullmatch(text):
+        return f"<{len(text) // 4 * 3 - text.count(b'=')} octets>"
+    return octets(text)
+
+
+def _text(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text[:_SHOWN])

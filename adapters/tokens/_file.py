@@ -1,0 +1,129 @@
+"""Google's file of an authorized user: read, locked, and replaced in one step, so that no refresh token is lost.
+
+Its members are those that google-auth and gcloud write: type, client_id, client_secret, refresh_token, and perhaps
+token_uri, scopes, token and expiry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from sasl.errors import TokenError
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_LARGEST: Final = 65_536  # octets
+_LONGEST_WAIT: Final = 30.0  # seconds for another process
+_PAUSE: Final = 0.02  # seconds
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the object of JSON in a file. Raises TokenError."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe gives its content once, and makes the next reader wait
+            raise bad_file("is no regular file")
+        with path.open("rb") as file:
+            octets = file.read(_LARGEST + 1)
+    except OSError as error:
+        failure = bad_file(f"cannot be read: {error.strerror}")
+    else:
+        document = _parsed(octets)
+        if document is not None:
+            return document
+        failure = bad_file("holds no object of JSON")
+    raise failure
+
+
+def bad_file(what: str) -> TokenError:
+    """What to raise for a file that is not what it should be."""
+    return TokenError(f"the file with Google's credentials {what}", code="bad_file")
+
+
+def replace(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a file anew, for the owner's eyes only: whoever reads it has the old text or the new one.
+
+    Raises TokenError if it cannot be written; the old one is still there then.
+    """
+    path = path.resolve()  # a link stays one
+    try:
+        _replace(path, json.dumps(document, indent=2) + "\n")
+        return
+    except OSError as error:
+        reason = error.strerror
+    raise TokenError(
+        f"the new refresh token could not be stored ({reason}); the old one may be void", code="not_stored"
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600
+    temporary = Path(name)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 -- it is open already
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that ask for this lock out; not on Windows.
+
+    Raises TokenError if one holds it for too long.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    deadline = time.monotonic() + _LONGEST_WAIT
+    while (file := _lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise TokenError("another process holds the file with Google's credentials", code="locked", retryable=True)
+        time.sleep(_PAUSE)
+    with file:
+        yield
+
+
+def _lock(path: Path) -> IO[bytes] | None:
+    """Return the file under a lock, or None if somebody else has it, or has replaced the file meanwhile."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        reason = error.strerror
+    else:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except OSError:
+            return file  # a file system without locks
+        file.close()
+        return None
+    raise bad_file(f"cannot be read: {reason}")
+
+
+def _parsed(octets: bytes) -> dict[str, Any] | None:
+    if len(octets) > _LARGEST:
+        return None
+    try:
+        document = json.loads(octets.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None

@@ -1,0 +1,301 @@
+"""One request to a token endpoint (RFC 6749 section 3.2): under TLS, bounded in octets and seconds.
+
+It is on http.client, which does none of what must not happen with a refresh token in the body: it asks no
+environment for a proxy and follows no redirect.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, IncompleteRead
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, final
+from urllib.parse import parse_qsl, quote_plus, urlsplit
+
+from sasl.errors import TokenError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from urllib.parse import SplitResult
+
+TIMEOUT: Final = 10.0
+"""Seconds for a whole request, unless the caller says otherwise."""
+
+_LARGEST: Final = 65_536  # octets of an answer
+_LONGEST_TEXT: Final = 200  # characters of an answer that an error shows
+_SHORTEST_SCRUBBED: Final = 4  # characters; shorter ones stand in any text by chance
+_FARTHEST: Final = 1e9  # seconds; a lifetime beyond that is none
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_METADATA: Final = ("169.254.169.254", "metadata.google.internal")  # of a virtual machine at Google, without TLS
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # b68token, RFC 6750 section 2.1
+_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+# RFC 6749 section 5.2 and OpenID Connect Core section 3.1.2.6; admin_policy_enforced is Google's.
+_NEEDS_USER: Final = frozenset(
+    {"invalid_grant", "access_denied", "admin_policy_enforced", "consent_required", "interaction_required"}
+    | {"login_required"}
+)
+_LATER: Final = frozenset({"server_error", "temporarily_unavailable", "internal_failure", "slow_down"})
+_LATER_STATUS: Final = frozenset({408, 429})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer, in the shape of `google.auth.transport.Response`."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Response(status={self.status}, <{len(self.data)} octets>)"
+
+
+@final
+class Request:
+    """Sends requests for google-auth, in the shape of `google.auth.transport.Request`.
+
+    An answer that google-auth would ask for again, for three seconds, or that it would trip over never reaches it:
+    that is a TokenError at once.
+
+    `timeout` is in seconds, for a whole request, however slowly the answer comes. `context` is for TLS; by default
+    the certificate is checked by the system's CAs.
+    """
+
+    def __init__(self, *, timeout: float = TIMEOUT, context: ssl.SSLContext | None = None) -> None:
+        self.timeout = timeout
+        self._context = context
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **_settings: Any,
+    ) -> Response:
+        """Send a request and return the answer.
+
+        Raises TokenError: retryable where the endpoint cannot be reached, is too slow, or says that it cannot tell
+        now; needs_user where it says that the grant is void.
+        """
+        seconds = self.timeout if timeout is None else min(timeout, self.timeout)
+        response = self._send(url, method, body, headers or {}, seconds)
+        status = response.status
+        if status == 200:
+            if body is not None and _content_type(headers) == _FORM:
+                _check(response.data)
+            return response
+        if body is not None or status >= 500 or status in _LATER_STATUS:
+            raise _refusal(status, response.data, body)
+        return response
+
+    def _send(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], seconds: float) -> Response:
+        try:
+            return self._exchange(url, method, body, headers, time.monotonic() + seconds)
+        except TokenError as error:
+            failure = error
+        except TimeoutError:
+            failure = TokenError("the token endpoint did not answer in time", code="timeout", retryable=True)
+        except ssl.SSLCertVerificationError as error:
+            said = f"the certificate of the token endpoint is not trusted: {error.verify_message}"
+            failure = TokenError(said, code="certificate")
+        except (OSError, IncompleteRead) as error:
+            said = f"the connection to the token endpoint failed with {type(error).__name__}"
+            failure = TokenError(said, code="unreachable", retryable=True)
+        except HTTPException:
+            failure = _bad("speaks no HTTP")
+        except ValueError:  # of the name lookup
+            failure = _bad_endpoint("is no URL")
+        raise failure
+
+    def _exchange(
+        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+    ) -> Response:
+        parts = _parts(url, method)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection = HTTPConnection(parts.netloc)
+        connection.set_debuglevel(0)  # whoever turned it on for all of them would see the refresh token
+        try:
+            with self._connected(parts, deadline) as sock:
+                connection.sock = _Timed(sock, deadline)  # all that it uses of a socket
+                connection.request(method, target, body, {**headers, "Host": parts.netloc, "Connection": "close"})
+                with connection.getresponse() as response:
+                    data = response.read(_LARGEST + 1)
+                    if len(data) > _LARGEST:
+                        raise _bad(f"sent more than {_LARGEST} octets")
+                    if response.length:
+                        raise ConnectionResetError  # http.client does not say that a part is missing
+                    names = {name.lower(): value for name, value in response.getheaders()}
+                    return Response(response.status, names, data)
+        finally:
+            connection.close()
+
+    def _connected(self, parts: SplitResult, deadline: float) -> socket.socket:
+        tls = parts.scheme == "https"
+        sock = socket.create_connection((parts.hostname, parts.port or (443 if tls else 80)), _left(deadline))
+        if not tls:
+            return sock
+        try:
+            sock.settimeout(_left(deadline))
+            context = self._context or ssl.create_default_context()
+            return context.wrap_socket(sock, server_hostname=parts.hostname)
+        except BaseException:
+            sock.close()
+            raise
+
+
+class _Timed:
+    """What http.client uses of a socket, with one deadline for all of it: a time-out begins anew with each octet."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.settimeout(_left(self._deadline))
+        self._sock.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self._sock, self._deadline))
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the socket closes it."""
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(_left(self._deadline))
+        return self._sock.recv_into(buffer)
+
+
+def _left(deadline: float) -> float:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def _parts(url: str, method: str) -> SplitResult:
+    """Return the parts of a URL that a secret may go to: under https, or on this machine."""
+    if not re.fullmatch(r"https?://[!-~]+", url, re.IGNORECASE):
+        raise _bad_endpoint("is no https URL")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # is checked when it is asked for
+    except ValueError:
+        parts = None
+    if parts is None or not parts.hostname or "@" in parts.netloc:
+        raise _bad_endpoint("is no https URL")
+    if parts.scheme == "https" or _is_loopback(parts.hostname):
+        return parts
+    if method == "GET" and parts.hostname in _METADATA:
+        return parts
+    raise _bad_endpoint("is not under https, and not on this machine")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _content_type(headers: Mapping[str, str] | None) -> str:
+    return next((value for name, value in (headers or {}).items() if name.lower() == "content-type"), "")
+
+
+def _bad_endpoint(what: str) -> TokenError:
+    return TokenError(f"the token endpoint {what}", code="bad_endpoint")
+
+
+def _bad(what: str) -> TokenError:
+    """What is no answer of a token endpoint. Not retryable: mostly it is the wrong URL."""
+    return TokenError(f"the token endpoint {what}", code="bad_response")
+
+
+def _document(data: bytes) -> dict[str, Any] | None:
+    try:
+        document = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _check(data: bytes) -> None:
+    """Raise TokenError for a yes that grants nothing (RFC 6749 section 5.1), before google-auth keeps a part of it."""
+    document = _document(data)
+    if document is None:
+        raise _bad("said yes with what is no JSON object")
+    token, kind = document.get("access_token"), document.get("token_type", "Bearer")
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise _bad("said yes without an access token")
+    if not isinstance(kind, str) or kind.lower() != "bearer":
+        raise _bad("gave a token that is no bearer token")
+    refresh = document.get("refresh_token", "unchanged")
+    if not isinstance(refresh, str) or not refresh:
+        raise _bad("gave a refresh token that is no text")
+    if not _is_lifetime(document.get("expires_in", 0)):
+        raise _bad("gave a lifetime that is no number of seconds")
+    if not isinstance(document.get("scope", ""), str):
+        raise _bad("gave a scope that is no text")
+
+
+def _is_lifetime(value: object) -> bool:
+    if isinstance(value, str):  # against the RFC, but seen
+        return re.fullmatch(r"[0-9]{1,9}", value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST
+
+
+def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:
+    """What a no means (RFC 6749 section 5.2)."""
+    document = _document(data) or {}
+    error, said = document.get("error"), document.get("error_description")
+    if isinstance(inner := error, dict):  # as Google's other interfaces have it
+        error, said = inner.get("status"), inner.get("message")
+    secrets = _secrets(sent)
+    code = _scrubbed(error, secrets) if isinstance(error, str) else ""
+    text = f"the token endpoint says no: {code}"
+    if not _CODE.fullmatch(code):
+        code, text = f"http_{status}", f"the token endpoint answers with the HTTP status {status}"
+    if isinstance(said, str) and said:
+        text += f": {shown(_scrubbed(said, secrets))}"
+    later = status >= 500 or status in _LATER_STATUS or code in _LATER
+    return TokenError(text, code=code, retryable=later, needs_user=not later and code in _NEEDS_USER)
+
+
+def _secrets(sent: bytes | None) -> list[str]:
+    """What an answer must not show although the endpoint says it back; the longest first."""
+    fields = parse_qsl((sent or b"").decode("utf-8", "replace"))
+    values = [value for name, value in fields if name not in ("grant_type", "client_id", "scope")]
+    # An assertion is said back in parts: its claims are no secret, its signature is.
+    values += [part for value in values for part in value.split(".")]
+    forms = {*values, *map(quote_plus, values)}
+    return sorted((form for form in forms if len(form) >= _SHORTEST_SCRUBBED), key=len, reverse=True)
+
+
+def _scrubbed(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def shown(text: str) -> str:
+    """Return the beginning of a text that others wrote, with all that is not printable escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST_TEXT])

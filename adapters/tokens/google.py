@@ -1,0 +1,460 @@
+"""Access tokens by google-auth: of a user (RFC 6749 section 6), of a service account (RFC 7523), of this machine.
+
+    token = sasl.adapters.tokens.google.from_file("token.json")
+    sasl.adapters.imaplib.authenticate(conn, sasl.Bearer("me@gmail.com", token))
+
+The source is asked at each login. It gives the token that it has while that is good for some minutes more, and has
+it renewed otherwise; one request at a time, however many threads ask. google-auth comes with the extra `google`.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, final
+
+from sasl.credentials import AccessToken
+from sasl.errors import TokenError, UsageError, bare
+from sasl.secret import Secret
+
+from . import _file
+from ._http import Request
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "AUTHORIZED_USER",
+    "MAIL",
+    "SERVICE_ACCOUNT",
+    "GoogleTokens",
+    "Request",
+    "default",
+    "from_authorized_user_file",
+    "from_file",
+    "from_service_account_file",
+    "type_of",
+]
+
+MAIL: Final = "https://mail.google.com/"
+"""The scope of IMAP, POP3 and SMTP at Gmail; no narrower one works there."""
+
+AUTHORIZED_USER: Final = "authorized_user"
+SERVICE_ACCOUNT: Final = "service_account"
+
+_ENDPOINT: Final = "https://oauth2.googleapis.com/token"
+_LEEWAY: Final = timedelta(minutes=5)
+_AGES_AGO: Final = datetime(1970, 1, 1)  # noqa: DTZ001 -- google-auth wants it naive
+
+
+def from_file(
+    path: str | os.PathLike[str],
+    *,
+    subject: str | None = None,
+    scopes: Sequence[str] | None = None,
+    request: Callable[..., Any] | None = None,
+) -> GoogleTokens:
+    """Return a source for a file, by its "type": authorized_user or service_account.
+
+    See the two functions below for the arguments. Raises TokenError for another file.
+    """
+    if type_of(path) == SERVICE_ACCOUNT:
+        return from_service_account_file(path, subject=subject, scopes=scopes, request=request)
+    if subject is not None:
+        raise _no_delegation()
+    return from_authorized_user_file(path, scopes=scopes, request=request)
+
+
+def type_of(path: str | os.PathLike[str]) -> str:
+    """Return the "type" of a file of Google's. Raises TokenError if it is none of the two that are known here."""
+    found = _file.read(Path(path)).get("type")
+    if found in (AUTHORIZED_USER, SERVICE_ACCOUNT):
+        return str(found)
+    raise _file.bad_file(f'is of no type known here: "{AUTHORIZED_USER}" or "{SERVICE_ACCOUNT}"')
+
+
+def from_authorized_user_file(
+    path: str | os.PathLike[str], *, scopes: Sequence[str] | None = None, request: Callable[..., Any] | None = None
+) -> GoogleTokens:
+    """Return a source for the file that a user's consent left (gcloud, or `to_json()` of google-auth).
+
+    The file is read at each renewal, under a lock, and a new refresh token is stored in it before anybody gets the
+    access token; so are token and expiry if it holds them, for other processes. `scopes` narrows what was granted.
+    `request` sends the HTTP requests, a `Request` by default.
+    Raises TokenError if the file cannot be used.
+    """
+    return GoogleTokens(_AuthorizedUser(Path(path), scopes), request=request)
+
+
+def from_service_account_file(
+    path: str | os.PathLike[str],
+    *,
+    subject: str | None = None,
+    scopes: Sequence[str] | None = None,
+    request: Callable[..., Any] | None = None,
+) -> GoogleTokens:
+    """Return a source for the key file of a service account, which acts for `subject` (domain-wide delegation).
+
+    `scopes` is `MAIL` by default. Raises TokenError if the file cannot be used.
+    """
+    account = _module("google.oauth2.service_account").Credentials
+    credentials = None
+    failure = _file.bad_file("is not that of a service account, or its key cannot be read")
+    try:
+        credentials = account.from_service_account_info(_file.read(Path(path)), scopes=list(scopes or [MAIL]))
+    except TokenError as error:
+        failure = bare(error)
+    except Exception:  # its text and its frames may hold the key
+        pass
+    if credentials is None:
+        raise failure
+    return GoogleTokens(credentials if subject is None else credentials.with_subject(subject), request=request)
+
+
+def default(
+    *,
+    subject: str | None = None,
+    scopes: Sequence[str] | None = None,
+    request: Callable[..., Any] | None = None,
+    on_rotate: Callable[[str], object] | None = None,
+) -> GoogleTokens:
+    """Return a source for the Application Default Credentials: GOOGLE_APPLICATION_CREDENTIALS, gcloud, the machine.
+
+    Raises TokenError if there are none. The arguments are those of `GoogleTokens`, and of a service account.
+    """
+    wanted = list(scopes or [MAIL])
+    auth = _module("google.auth")
+    credentials = None
+    try:
+        credentials, _ = auth.default(scopes=wanted, request=request or Request())
+        if subject is not None:
+            credentials = credentials.with_subject(subject) if hasattr(credentials, "with_subject") else None
+    except Exception as error:
+        reason = type(error).__name__
+    else:
+        if credentials is None:
+            raise _no_delegation()
+        return GoogleTokens(credentials, scopes=scopes, request=request, on_rotate=on_rotate)
+    said = f"there are no usable Application Default Credentials ({reason}): gcloud auth application-default login"
+    raise TokenError(said, code="no_credentials", needs_user=True)
+
+
+@final
+class GoogleTokens:
+    """Gives the access tokens of credentials of google-auth's, renewed where they have to be.
+
+    `credentials` is any `google.auth.credentials.Credentials`; `scopes` is what to ask for where they have none yet,
+    `MAIL` by default. `on_rotate` is called with a new refresh token, before anybody gets the access token that came
+    with it. `request` sends the HTTP requests, a `Request` by default.
+    Raises TokenError without google-auth, UsageError for what are no credentials.
+    """
+
+    __slots__ = ("_failure", "_held", "_keeper", "_lock", "_refused", "_request", "_rounds")
+
+    def __init__(
+        self,
+        credentials: Any,
+        *,
+        scopes: Sequence[str] | None = None,
+        on_rotate: Callable[[str], object] | None = None,
+        request: Callable[..., Any] | None = None,
+    ) -> None:
+        self._keeper: _Keeper = (
+            credentials if isinstance(credentials, _AuthorizedUser) else _Given(credentials, scopes, on_rotate)
+        )
+        self._request = request or Request()
+        self._lock = threading.Lock()
+        self._held: AccessToken | None = None
+        self._refused: Secret | None = None
+        self._failure: TokenError | None = None
+        self._rounds = 0
+
+    def __repr__(self) -> str:
+        return f"GoogleTokens({self._keeper!r})"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a source of tokens is neither pickled nor copied")
+
+    def token(self, *, stale: str | None = None) -> AccessToken:
+        """Return a token that is good now, and not the one in `stale`.
+
+        Nothing is sent while the token at hand is good for more than five minutes. One that ends sooner is renewed,
+        but still given if the endpoint cannot tell now.
+        Raises TokenError.
+        """
+        refused = None if stale is None else Secret(stale)
+        del stale
+        rounds = self._rounds
+        with self._lock:
+            waited = self._rounds != rounds  # somebody else asked the endpoint while we waited for our turn
+            if refused is not None and (self._held is None or self._held.value == refused):
+                self._refused, self._held = refused, None
+            held = self._held
+            if held is not None and (_lasts(held) or (waited and self._failure is None)):
+                return held
+            if not waited or self._failure is None:
+                self._failure = self._renewed()
+                self._rounds += 1
+            held, failure = self._held, self._failure
+        if failure is None and held is not None and held.value == refused:
+            failure = TokenError("the endpoint gave the token that was refused", code="stale_token", needs_user=True)
+        if held is not None and (failure is None or (failure.retryable and _alive(held))):
+            return held
+        raise _copy(failure or TokenError("there is no token", code="no_token"))
+
+    def _renewed(self) -> TokenError | None:
+        """Get a new token; return why there is none."""
+        try:
+            self._renew()
+        except TokenError as error:
+            return bare(error)
+        except Exception as error:  # credentials of somebody's own class
+            return TokenError(f"the credentials failed with {type(error).__name__}", code="refresh_failed")
+        return None
+
+    def _renew(self) -> None:
+        keeper = self._keeper
+        with keeper.locked():
+            credentials = keeper.load()
+            held = _token(credentials)
+            if held is None or held.value == self._refused or not _lasts(held):
+                credentials = self._refreshed(credentials)
+                held = _token(credentials)
+                if held is None:
+                    raise TokenError("google-auth gave no token", code="no_token")
+            self._held = held
+            keeper.keep(credentials)
+
+    def _refreshed(self, credentials: Any) -> Any:
+        try:
+            self._refresh(credentials)
+            return credentials
+        except TokenError as error:
+            refusal = error
+        newer = self._keeper.load() if refusal.code == "invalid_grant" else credentials
+        if _refresh_token(newer) == _refresh_token(credentials):
+            raise bare(refusal)
+        self._refresh(newer)  # somebody who does not know of the lock has stored another refresh token meanwhile
+        return newer
+
+    def _refresh(self, credentials: Any) -> None:
+        try:
+            credentials.refresh(self._request)
+            return
+        except TokenError as error:
+            failure = bare(error)
+        except Exception as error:
+            failure = _explained(error, credentials)
+        raise failure
+
+
+# --- where the credentials are
+
+
+class _Keeper(Protocol):
+    """Has google-auth's credentials, and keeps what is new in them."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes out."""
+        ...
+
+    def load(self) -> Any:
+        """Return the credentials as they are now. Raises TokenError."""
+        ...
+
+    def keep(self, credentials: Any) -> None:
+        """Store what a refresh has changed. Raises TokenError."""
+        ...
+
+
+class _Given:
+    """Credentials that the caller made."""
+
+    def __init__(
+        self, credentials: Any, scopes: Sequence[str] | None, on_rotate: Callable[[str], object] | None
+    ) -> None:
+        base = _module("google.auth.credentials")
+        if not isinstance(credentials, base.Credentials):
+            raise UsageError(f"credentials of google-auth, not {type(credentials).__name__}")
+        self._credentials = base.with_scopes_if_required(credentials, list(scopes or [MAIL]))
+        self._on_rotate = on_rotate
+        self._stored = _refresh_token(credentials)
+
+    def __repr__(self) -> str:
+        return f"<{type(self._credentials).__module__}.{type(self._credentials).__qualname__}>"
+
+    def locked(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def load(self) -> Any:
+        return self._credentials
+
+    def keep(self, credentials: Any) -> None:
+        current = _refresh_token(credentials)
+        if current is None or current == self._stored:
+            return
+        if self._on_rotate is not None:
+            _handed_over(self._on_rotate, current)
+        self._stored = current
+
+
+class _AuthorizedUser:
+    """The file of a user's consent."""
+
+    def __init__(self, path: Path, scopes: Sequence[str] | None) -> None:
+        self._path = path.absolute()
+        self._scopes = scopes
+        self._info: dict[str, Any] = {}
+        self._unsaved: dict[str, Any] | None = None
+        failure = None
+        try:
+            self.load()
+        except TokenError as error:
+            failure = bare(error)
+        self._info = {}
+        if failure is not None:
+            raise failure
+
+    def __repr__(self) -> str:
+        return "<file of an authorized user>"
+
+    def locked(self) -> AbstractContextManager[None]:
+        return _file.locked(self._path)
+
+    def load(self) -> Any:
+        if self._unsaved is not None:  # the refresh token in the file is void
+            _file.replace(self._path, self._unsaved)
+            self._unsaved = None
+        self._info = _file.read(self._path)
+        return _credentials(self._info, self._scopes)
+
+    def keep(self, credentials: Any) -> None:
+        info, self._info = self._info, {}
+        rotated = info["refresh_token"] != credentials.refresh_token
+        if not rotated and info.get("token", credentials.token) == credentials.token:
+            return
+        new = info | {"refresh_token": credentials.refresh_token}
+        if "token" in info:
+            new |= {"token": credentials.token, "expiry": _written(_expiry(credentials))}
+        if rotated:
+            self._unsaved = new
+        try:
+            _file.replace(self._path, new)
+            self._unsaved = None
+        except TokenError:
+            if rotated:
+                raise
+            # The file is only for reading, and all that other processes miss is an access token.
+
+
+def _credentials(info: dict[str, Any], scopes: Sequence[str] | None) -> Any:
+    """Return google-auth's credentials for the content of a file. Its own constructor forgets the token_uri."""
+    strings = {name: info.get(name) for name in ("refresh_token", "client_id", "client_secret")}
+    for name, value in strings.items():
+        if not isinstance(value, str) or not value:
+            raise _file.bad_file(f"holds no {name}")
+    uri, granted = info.get("token_uri", _ENDPOINT), info.get("scopes")
+    if not isinstance(uri, str):
+        raise _file.bad_file("holds a token_uri that is no text")
+    wanted = list(scopes) if scopes else granted.split() if isinstance(granted, str) else granted
+    if wanted is not None and not (isinstance(wanted, list) and all(isinstance(scope, str) for scope in wanted)):
+        raise _file.bad_file("holds scopes that are no texts")
+    return _module("google.oauth2.credentials").Credentials(
+        info.get("token"), **strings, token_uri=uri, scopes=wanted, expiry=_read(info.get("expiry"))
+    )
+
+
+def _read(expiry: object) -> datetime:
+    """Return a file's expiry as google-auth has it, naive and in UTC. What cannot be read is over."""
+    try:
+        return _aware(datetime.fromisoformat(str(expiry))).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return _AGES_AGO
+
+
+def _written(expiry: datetime | None) -> str | None:
+    return None if expiry is None else f"{expiry:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _handed_over(on_rotate: Callable[[str], object], refresh_token: str) -> None:
+    try:
+        on_rotate(refresh_token)
+        return
+    except Exception as error:
+        reason = type(error).__name__
+    said = f"the new refresh token could not be stored ({reason}); the old one may be void"
+    raise TokenError(said, code="not_stored")
+
+
+# --- what google-auth has and says
+
+
+def _module(name: str) -> Any:
+    """Import a part of google-auth: for most users of this package, there is none."""
+    try:
+        return import_module(name)
+    except ImportError:
+        pass
+    raise TokenError("tokens of Google need google-auth: pip install 'saslkit[google]'", code="missing_extra")
+
+
+def _token(credentials: Any) -> AccessToken | None:
+    token = credentials.token
+    if isinstance(token, bytes):  # of a signed JWT
+        token = token.decode("ascii", "replace")
+    if not isinstance(token, str) or not token:
+        return None
+    scopes = getattr(credentials, "granted_scopes", None) or getattr(credentials, "scopes", None)
+    if scopes and not isinstance(scopes, str):
+        scopes = " ".join(scopes)
+    return AccessToken(token, _expiry(credentials), scopes or None)
+
+
+def _expiry(credentials: Any) -> datetime | None:
+    """Return when the token ends. google-auth has it naive, and fails where somebody else has set an aware one."""
+    expiry = credentials.expiry
+    return _aware(expiry) if isinstance(expiry, datetime) else None
+
+
+def _aware(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _refresh_token(credentials: Any) -> str | None:
+    token: str | None = getattr(credentials, "refresh_token", None)
+    return token
+
+
+def _lasts(held: AccessToken) -> bool:
+    return held.expires_at is None or datetime.now(UTC) + _LEEWAY < held.expires_at
+
+
+def _alive(held: AccessToken) -> bool:
+    return held.expires_at is None or datetime.now(UTC) < held.expires_at
+
+
+def _explained(error: Exception, credentials: Any) -> TokenError:
+    """What a failure within google-auth means. Its text may hold what the endpoint said, a token for instance."""
+    said = f"google-auth failed with {type(error).__name__}"
+    if getattr(credentials, "refresh_token", "") is None and isinstance(error, _errors().RefreshError):
+        return TokenError(f"{said}: there is no refresh token", code="not_refreshable", needs_user=True)
+    unreachable = isinstance(error, _errors().TransportError)
+    retryable = unreachable or getattr(error, "retryable", False) is True
+    return TokenError(said, code="unreachable" if unreachable else "refresh_failed", retryable=retryable)
+
+
+def _errors() -> Any:
+    return _module("google.auth.exceptions")
+
+
+def _no_delegation() -> TokenError:
+    return TokenError("only a service account acts for a subject", code="no_delegation")
+
+
+def _copy(failure: TokenError) -> TokenError:
+    """Return an error that no other thread raises."""
+    return TokenError(str(failure), code=failure.code, retryable=failure.retryable, needs_user=failure.needs_user)

@@ -1,0 +1,33 @@
+"""A line to send, with how it may be shown: every response is secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a wire wants sent.
+
+    Attributes:
+        octets: the line with its CRLF.
+        shown: what may be printed or logged in its place, without CRLF.
+    """
+
+    octets: bytes
+    shown: str
+
+    def __repr__(self) -> str:
+        return f"Line({self.shown!r})"
+
+
+def plain_line(text: str) -> Line:
+    """Return a line that holds no secret."""
+    return Line(text.encode("utf-8") + b"\r\n", text)
+
+
+def without_end(line: bytes) -> bytes:
+    """Return a line without its CRLF, or the bare LF that some send."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")

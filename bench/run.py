@@ -1,0 +1,94 @@
+"""Measure against a hand-inlined floor and installed peers, as ratios in one run: `tox -e bench`.
+
+Prints a table and writes JSON (`--json FILE`). Every contender does the same octets and says whether it
+logged in; times of one row are taken in turns, so that what slows the machine slows them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import exchanges
+import imports
+import logins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROUNDS = 9
+SLICE = 0.02  # seconds of one measurement
+
+
+def measure(contenders: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Return microseconds per call for each contender: the least of ROUNDS rounds, taken in turns."""
+    loops = {name: _loops(call) for name, call in contenders.items()}
+    best = dict.fromkeys(contenders, float("inf"))
+    for _ in range(ROUNDS):
+        for name, call in contenders.items():
+            best[name] = min(best[name], _timed(call, loops[name]))
+    return best
+
+
+def _timed(call: Callable[[], object], loops: int) -> float:
+    start = time.perf_counter()
+    for _ in range(loops):
+        call()
+    return (time.perf_counter() - start) / loops * 1e6
+
+
+def _loops(call: Callable[[], object]) -> int:
+    if not call():
+        raise SystemExit("a contender did not log in: the row would compare nothing")
+    loops = 1
+    while _timed(call, loops) * loops / 1e6 < SLICE:
+        loops *= 2
+    return loops
+
+
+def main() -> int:
+    """Run all rows; return 0."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    target = parser.parse_args().json
+    rows = []
+    print(f"Python {platform.python_version()}, microseconds per exchange; x: ours against it, below 1 we are faster\n")
+    for title, contenders in exchanges.rows():
+        times = measure(contenders)
+        ours = times["saslkit"]
+        others = ", ".join(f"{name} {t:.2f} (x{ours / t:.2f})" for name, t in times.items() if name != "saslkit")
+        print(f"{title:<38} saslkit {ours:.2f}, {others}")
+        rows.append({"row": title, "microseconds": times})
+    print("\nCold import, milliseconds above a bare interpreter")
+    costs = imports.costs()
+    for what, cost in costs.items():
+        print(f"{what:<38} {cost:.1f}")
+    print("\nOctets of an idle exchange")
+    sizes = exchanges.idle()
+    for what, size in sizes.items():
+        print(f"{what:<38} {size}")
+    print("\nXOAUTH2 login by imaplib on loopback over TLS, milliseconds and lines that the client sends")
+    times, lines = logins.imap_logins(), logins.turns()
+    for who, took in times.items():
+        print(f"{who:<38} {took:.2f}, {lines[who]} lines")
+    print(f"{'ratio':<38} x{times['imaplib.authenticate'] / times['saslkit']:.0f} faster")
+    if target is not None:
+        figures = {
+            "python": platform.python_version(),
+            "rows": rows,
+            "imports": costs,
+            "idle": sizes,
+            "login": times,
+            "lines": lines,
+        }
+        target.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""OAUTHBEARER (RFC 7628): a bearer token, the identity to act as, and the server that was meant.
+
+    gs2-header ^A [host=HOST ^A] [port=PORT ^A] auth=Bearer TOKEN ^A ^A
+
+A refusal is explained by a JSON challenge, which is answered by a single ^A (section 3.2.3).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from sasl.errors import ProtocolError, UsageError
+from sasl.gs2 import Gs2Header, parse
+from sasl.prep import has_controls
+from sasl.steps import Challenge, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+
+from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sasl.channel import Channel
+    from sasl.credentials import Bearer
+    from sasl.secret import Secret
+    from sasl.steps import ClientSteps, Options, ServerSteps
+
+_HOST: Final = re.compile(rb"[!-~]{1,255}")  # a name or an address, never more than 255 octets (RFC 1035 section 2.3.4)
+_PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
+
+
+def oauthbearer_client(credentials: Bearer, options: Options) -> ClientSteps:
+    """Send the token; answer an error challenge by ^A. Host and port are those of the channel, where it has them.
+
+    The authzid is always sent: Dovecot refuses a message without one, although section 3.1 makes it optional.
+    """
+    challenge = yield Complete(_initial_response(credentials, options))
+    yield ErrorAnswer(KVSEP, parse_error(challenge, options.limits))
+
+
+def oauthbearer_server(
+    options: Options, *, hosts: Collection[str] = (), scope: str = "", openid_configuration: str = ""
+) -> ServerSteps:
+    """Ask CheckToken, after host and port were compared with `hosts` and the channel's port.
+
+    A server knows its names if `hosts` (one or several, in any case) or else the channel's host say so; section
+    3.2 has it compare them then, or a token could be relayed. `scope` and `openid_configuration` go into the error
+    challenge (section 3.2.2).
+    """
+    ours = _names(hosts, options.channel)
+    authzid, token, host, port = _parse((yield Challenge(b"")))
+    status = "invalid_token"
+    try:
+        if token is None:
+            raise Rejected("the client asks which scope is wanted")
+        if not _meant_here(host, port, ours, options.channel.port):
+            status = "invalid_request"
+            raise Rejected("the token was sent to reach another host or port")
+        identity = yield from ask(CheckToken(authzid, token, host, port))
+    except Rejected as rejected:
+        about = {"status": status, "scope": scope, "openid-configuration": openid_configuration}
+        yield from explain(rejected, {key: value for key, value in about.items() if value})
+        raise
+    return Verified(identity, authzid)
+
+
+def _initial_response(credentials: Bearer, options: Options) -> bytes:
+    token = checked_token(credentials)
+    if not _is_one_credential(token):
+        raise UsageError("a token that the auth value of OAUTHBEARER cannot carry: a comma in it, or only padding")
+    if has_controls(credentials.username):
+        raise UsageError("the user name of OAUTHBEARER holds no control character")
+    parts = [Gs2Header("n", None, credentials.username).encode()]
+    host, port = options.channel.host, options.channel.port
+    if host:
+        if not host.isascii() or not _HOST.fullmatch(host.encode("ascii")):
+            raise UsageError("the host of OAUTHBEARER is an ASCII name without spaces")
+        parts.append(b"host=" + host.encode("ascii"))
+    if port is not None:
+        if not 0 < port < 65536:
+            raise UsageError("the port of OAUTHBEARER is between 1 and 65535")
+        parts.append(b"port=%d" % port)
+    parts.append(b"auth=Bearer " + token.encode("ascii"))
+    return KVSEP.join(parts) + KVSEP + KVSEP
+
+
+def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int | None]:
+    """Return authzid, token, host and port of an initial response. Raises ProtocolError for anything else."""
+    header, rest = parse(message)
+    if header.flag == "p" or not rest.startswith(KVSEP) or not rest.isascii():
+        raise ProtocolError("not an OAUTHBEARER message (RFC 7628 section 3.1)")
+    if header.authzid is not None and has_controls(header.authzid):
+        raise ProtocolError("a control character in the authzid")
+    found = pairs(rest[1:])
+    host, port = found.get("host"), found.get("port")
+    if host is not None and not _HOST.fullmatch(host):
+        raise ProtocolError("not a host name")
+    if port is not None and (not _PORT.fullmatch(port) or int(port) > 65535):
+        raise ProtocolError("not a port number")
+    token = presented(found.get("auth"))
+    if token is not None and not _is_one_credential(token.reveal()):
+        raise ProtocolError("more or less than one token in the auth value")
+    return (
+        header.authzid,
+        token,
+        None if host is None else host.decode("ascii"),
+        None if port is None else int(port),
+    )
+
+
+def _names(hosts: Collection[str], channel: Channel) -> set[str]:
+    """The names that are ours, in lower case; empty if we do not know them."""
+    names = [hosts] if isinstance(hosts, str) else hosts  # a single name is one, not its letters
+    return {name.lower() for name in (names if hosts else [channel.host]) if name}
+
+
+def _meant_here(host: str | None, port: int | None, ours: Collection[str], our_port: int | None) -> bool:
+    """Whether host and port, where the client sent them, are ours, where we know them (RFC 7628 section 3.2)."""
+    if host is not None and ours and host.lower() not in ours:
+        return False
+    return port is None or our_port is None or port == our_port
+
+
+def _is_one_credential(token: str) -> bool:
+    """Whether the token cannot be read as a list, or as padding alone, by those who parse auth as HTTP does."""
+    return "," not in token and bool(token.strip("="))

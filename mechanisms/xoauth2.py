@@ -1,0 +1,59 @@
+"""XOAUTH2 (Google's page "OAuth 2.0 Mechanism"; Microsoft's is the same): a mailbox and a bearer token.
+
+    user=NAME ^A auth=Bearer TOKEN ^A ^A
+
+A refusal is explained by a JSON challenge, which is answered by an empty message; Microsoft says no at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sasl.errors import ProtocolError, UsageError
+from sasl.prep import has_controls
+from sasl.steps import Challenge, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+
+from ._bearer import checked_token, explain, pairs, parse_error, presented
+
+if TYPE_CHECKING:
+    from sasl.credentials import Bearer
+    from sasl.secret import Secret
+    from sasl.steps import ClientSteps, Options, ServerSteps
+
+
+def xoauth2_client(credentials: Bearer, options: Options) -> ClientSteps:
+    """Send the mailbox and the token; answer an error challenge by nothing."""
+    token = checked_token(credentials)
+    if not _is_user(credentials.username):
+        raise UsageError("the user name of XOAUTH2 is not empty and holds no space or control character")
+    challenge = yield Complete(f"user={credentials.username}\x01auth=Bearer {token}\x01\x01".encode())
+    yield ErrorAnswer(b"", parse_error(challenge, options.limits))
+
+
+def xoauth2_server(_options: Options, *, scope: str = "") -> ServerSteps:
+    """Ask CheckToken; explain a refusal, naming the `scope` that a token needs."""
+    user, token = _parse((yield Challenge(b"")))
+    try:
+        if token is None:
+            raise Rejected("the client asks which scope is wanted")
+        identity = yield from ask(CheckToken(user, token, None, None))
+    except Rejected as rejected:
+        yield from explain(rejected, {"status": "401", "schemes": "bearer", **({"scope": scope} if scope else {})})
+        raise
+    return Verified(identity, user)
+
+
+def _parse(message: bytes) -> tuple[str, Secret | None]:
+    found = pairs(message)
+    user = None
+    try:
+        user = found.get("user", b"").decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    if not user or not _is_user(user):
+        raise ProtocolError("no user in an XOAUTH2 message, or not one")
+    return user, presented(found.get("auth"))
+
+
+def _is_user(name: str) -> bool:
+    return bool(name) and " " not in name and not has_controls(name)

@@ -1,0 +1,130 @@
+"""What a client authenticates with. Frozen values whose secrets are `Secret`s."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final, runtime_checkable
+
+from .errors import UsageError
+from .secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class AccessToken:
+    """What a token source gives.
+
+    Attributes:
+        value: the token, a `Secret`.
+        expires_at: when it ends, an aware datetime, or None if unknown.
+        scope: the scopes that it has, separated by spaces, or None if unknown.
+    """
+
+    value: Secret
+    expires_at: datetime | None
+    scope: str | None
+
+    def __init__(self, value: str | Secret, expires_at: datetime | None = None, scope: str | None = None) -> None:
+        object.__setattr__(self, "value", Secret(value))
+        object.__setattr__(self, "expires_at", expires_at)
+        object.__setattr__(self, "scope", scope)
+
+
+@runtime_checkable
+class TokenSource(Protocol):
+    """Where a token comes from at each login; may be asynchronous (then only `resolve_async` takes it)."""
+
+    def token(self, *, stale: str | None = None) -> AccessToken | Awaitable[AccessToken]:
+        """Return a token that is good now; never the one in `stale`, which a server has just refused."""
+        ...
+
+
+Token: TypeAlias = "str | Secret | TokenSource | Callable[[], str | AccessToken | Awaitable[str | AccessToken]]"  # noqa: S105 -- a type
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Password:
+    """A user name and its password.
+
+    Attributes:
+        authcid: whose password it is (RFC 4422 section 3.4).
+        password: a `Secret`.
+        authzid: whom to act as; None for oneself.
+
+    Raises UsageError if a part is not a str.
+    """
+
+    authcid: str
+    password: Secret
+    authzid: str | None
+
+    def __init__(self, authcid: str, password: str | Secret, *, authzid: str | None = None) -> None:
+        if problem := _misfit("authcid", authcid) or _misfit("password", password) or _misfit("authzid", authzid or ""):
+            del self, password  # no frame of the error shows a password, or an object that is half made
+            raise UsageError(problem)
+        object.__setattr__(self, "authcid", authcid)
+        object.__setattr__(self, "password", Secret(password))
+        object.__setattr__(self, "authzid", authzid)
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Bearer:
+    """A mailbox and a bearer token for it (RFC 6750).
+
+    Attributes:
+        username: the mailbox to open.
+        token: a `Secret`, or the callable or `TokenSource` that `resolve` asks at each login.
+
+    Raises UsageError if the user name is not a str or the token is none of these.
+    """
+
+    username: str
+    token: Secret | TokenSource | Callable[[], str | AccessToken | Awaitable[str | AccessToken]]
+
+    def __init__(self, username: str, token: Token) -> None:
+        fits = isinstance(token, str | Secret | TokenSource) or callable(token)
+        if problem := _misfit("username", username) or ("" if fits else _misfit("token", token)):
+            del self, token  # no frame of the error shows a token, or an object that is half made
+            raise UsageError(problem)
+        object.__setattr__(self, "username", username)
+        object.__setattr__(self, "token", Secret(token) if isinstance(token, str) else token)
+
+    def __repr__(self) -> str:
+        shown = repr(self.token) if isinstance(self.token, Secret) else f"<{type(self.token).__name__}>"
+        return f"Bearer(username={self.username!r}, token={shown})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class External:
+    """What the layer below proved, for instance a TLS client certificate (RFC 4422 appendix A)."""
+
+    authzid: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """Nobody, with a trace for the server's log: an e-mail address or a token of up to 255 characters (RFC 4505)."""
+
+    trace: str = ""
+
+
+Credentials: TypeAlias = Password | Bearer | External | Anonymous
+
+
+def _misfit(what: str, value: object) -> str:
+    """Say what is wrong with a value that ought to be a text; nothing where it is one."""
+    if isinstance(value, str) or (isinstance(value, Secret) and what in _SECRETS):
+        return ""
+    or_more = ", a callable or a token source" if what == "token" else ""
+    return f"the {what} is a str{or_more}, not {type(value).__name__}"
+
+
+_SECRETS: Final = ("password", "token")

@@ -1,0 +1,70 @@
+"""SASLprep (RFC 4013): the form in which user names and passwords are compared.
+
+Unicode 3.2, from the standard library's tables. U+200B stands in both mapping tables of RFC 3454 and is
+dropped (B.1 before C.1.2), as most implementations do; GNU SASL makes it a space.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from .errors import LimitExceeded, UsageError
+from .limits import DEFAULT_LIMITS
+
+
+def saslprep(text: str, *, stored: bool = False, limit: int = DEFAULT_LIMITS.prep_characters) -> str:
+    """Return the prepared form of `text`; it may be empty, which callers have to refuse.
+
+    `stored` asks for the form that is kept in a database: code points that Unicode 3.2 does not assign are
+    prohibited there and pass in a query (RFC 4013 section 2.5). `limit` bounds the characters before and
+    after normalization.
+    Raises LimitExceeded if it is longer, UsageError if it cannot be prepared; neither shows the text.
+    """
+    if len(text) > limit:
+        raise LimitExceeded(f"SASLprep of more than {limit} characters")
+    if text.isascii() and text.isprintable():
+        return text
+    return _prepare(text, stored=stored, limit=limit)
+
+
+def has_controls(text: str) -> bool:
+    """Whether a text holds control characters (RFC 3454 tables C.2.1 and C.2.2) or cannot be encoded in UTF-8."""
+    if text.isascii():
+        return not text.isprintable()
+    import stringprep
+
+    return any(stringprep.in_table_c21_c22(char) or stringprep.in_table_c5(char) for char in text)
+
+
+def _prepare(text: str, *, stored: bool, limit: int) -> str:
+    import stringprep as tables  # 3 ms, and nobody with an ASCII name needs it
+
+    mapped = "".join(
+        " " if tables.in_table_c12(char) else char
+        for char in text
+        if not tables.in_table_b1(char)
+    )  # fmt: skip
+    prepared = unicodedata.ucd_3_2_0.normalize("NFKC", mapped)
+    if len(prepared) > limit:
+        raise LimitExceeded(f"SASLprep to more than {limit} characters")
+    prohibited = (
+        tables.in_table_c12,
+        tables.in_table_c21_c22,
+        tables.in_table_c3,
+        tables.in_table_c4,
+        tables.in_table_c5,
+        tables.in_table_c6,
+        tables.in_table_c7,
+        tables.in_table_c8,
+        tables.in_table_c9,
+    )
+    for char in prepared:
+        if any(prohibits(char) for prohibits in prohibited):
+            raise UsageError("a character that SASLprep prohibits (RFC 4013 section 2.3)")
+        if stored and tables.in_table_a1(char):
+            raise UsageError("a code point that Unicode 3.2 does not assign (RFC 4013 section 2.5)")
+    if any(map(tables.in_table_d1, prepared)):
+        ends_right_to_left = tables.in_table_d1(prepared[0]) and tables.in_table_d1(prepared[-1])
+        if not ends_right_to_left or any(map(tables.in_table_d2, prepared)):
+            raise UsageError("left-to-right and right-to-left text is mixed (RFC 4013 section 2.4)")
+    return prepared

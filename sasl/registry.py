@@ -1,0 +1,275 @@
+"""Which mechanisms there are: the built-in table, what was registered, and entry points of other packages.
+
+Names are those of RFC 4422 section 3.1, compared in ASCII and without regard to case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
+
+from .channel import UNKNOWN_CHANNEL, Channel
+from .credentials import Anonymous, Bearer, Credentials, External, Password
+from .errors import MechanismUnavailable, SASLError, UsageError, bare
+from .exchange import ClientExchange, ServerExchange
+from .limits import DEFAULT_LIMITS, Limits
+from .secret import Secret
+from .steps import CheckAnonymous, CheckCertificate, CheckPassword, CheckToken, Options, Question
+
+if TYPE_CHECKING:
+    from .steps import ClientSteps, ServerSteps
+
+BUILT_IN: Final = "sasl.mechanisms"
+"""The module whose ROWS are the built-in table, loaded at the first look-up."""
+ENTRY_POINTS: Final = "sasl.mechanisms"
+"""The entry-point group in which other packages name a row; looked at only for names that are not built in."""
+
+Script: TypeAlias = Callable[..., Any] | str
+
+_NAME: Final = re.compile(r"(?!__)[A-Z0-9_-]{1,20}")
+_LONGEST: Final = 20
+_ASKED_FOR: Final[dict[type, tuple[type[Question], ...]]] = {
+    Password: (CheckPassword,),
+    Bearer: (CheckToken,),
+    External: (CheckCertificate,),
+    Anonymous: (CheckAnonymous,),
+}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """A row of the table: one mechanism and what choosing it depends on.
+
+    Attributes:
+        name: as in RFC 4422 section 3.1, in upper case.
+        client: the client script, a generator function of (credentials, options, **mechanism options), or
+            "module:name" of one, imported when it is first used; None if there is no client side.
+        server: the server script, of (options, **mechanism options), likewise.
+        credentials: the type of credentials that the client takes.
+        client_first: whether the client speaks first.
+        plaintext: whether an eavesdropper could use what is sent: such a mechanism wants TLS.
+        rank: the higher, the stronger; `choose` tries the strongest first.
+        twin: the name of the same mechanism without channel binding, for a -PLUS row.
+        off_by_default: whether it is used only where the policy allows it by name.
+        asks: the questions that the server script asks; by default those that fit `credentials`.
+
+    Raises UsageError if the name is not one.
+    """
+
+    name: str
+    client: Script | None
+    server: Script | None
+    credentials: type
+    _: KW_ONLY
+    client_first: bool
+    plaintext: bool
+    rank: int
+    twin: str | None = None
+    off_by_default: bool = False
+    asks: tuple[type[Question], ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", canonical(self.name))
+        if self.twin is not None:
+            object.__setattr__(self, "twin", canonical(self.twin))
+
+    @property
+    def questions(self) -> tuple[type[Question], ...]:
+        """The types of question that a verifier has to serve for the server side."""
+        return _ASKED_FOR.get(self.credentials, ()) if self.asks is None else self.asks
+
+    def script(self, side: str) -> Callable[..., Any]:
+        """Return the generator function for "client" or "server", importing it at the first use.
+
+        Raises MechanismUnavailable if the row has no such side or it cannot be imported.
+        """
+        script = self.client if side == "client" else self.server
+        if script is None:
+            raise MechanismUnavailable(f"{self.name} has no {side} side", mechanism=self.name)
+        return _load(script, self.name) if isinstance(script, str) else script
+
+
+@cache
+def _load(path: str, mechanism: str) -> Callable[..., Any]:
+    """Import "module:name"."""
+    module, _, name = path.partition(":")
+    try:
+        script = getattr(import_module(module), name)
+    except Exception as error:
+        failure = f"{type(error).__name__}: {error}"
+    else:
+        if callable(script):
+            return cast("Callable[..., Any]", script)
+        failure = "it is not a function"
+    raise MechanismUnavailable(f"{path} of {mechanism} cannot be loaded: {failure}", mechanism=mechanism)
+
+
+def canonical(name: str | bytes) -> str:
+    """Return a mechanism name in upper case.
+
+    Only ASCII letters fold: str.upper() would make "PLAIN" of a name with a dotless i. Raises UsageError
+    if it is not a name (RFC 4422 section 3.1: 1 to 20 of A-Z, 0-9, "-" and "_"); one that begins with "__"
+    is Python's, no mechanism's, and is refused as a matter of policy.
+    """
+    text = name.decode("latin-1") if isinstance(name, bytes) else name
+    if isinstance(text, str) and len(text) <= _LONGEST and text.isascii() and _NAME.fullmatch(text := text.upper()):
+        return text
+    raise UsageError("not a mechanism name (RFC 4422 section 3.1)")
+
+
+_registered: dict[str, Mechanism] = {}
+
+
+def register(row: Mechanism, *, replace: bool = False) -> None:
+    """Add a mechanism for this process.
+
+    Raises UsageError if the name is taken, by a built-in mechanism or an earlier registration, unless `replace`.
+    """
+    if not isinstance(row, Mechanism):
+        raise UsageError(f"a row is a Mechanism, not {type(row).__name__}")
+    if not replace and (row.name in _table() or row.name in _registered):
+        raise UsageError(f"{row.name} is there already; replace=True puts another in its place", mechanism=row.name)
+    _registered[row.name] = row
+
+
+def lookup(name: str | bytes) -> Mechanism:
+    """Return the row of a mechanism.
+
+    Raises UsageError if `name` is not a name, MechanismUnavailable if nobody provides it or its plug-in is broken.
+    """
+    row = _row(name) if isinstance(name, str) else None  # spelt as it should be, which saves the rest
+    if row is not None:
+        return row
+    name = canonical(name)
+    row = _row(name)
+    if row is not None:
+        return row
+    if name in _entry_points():
+        return _plugged_in(name)
+    raise MechanismUnavailable(f"no mechanism {name} is known here", mechanism=name)
+
+
+def _row(name: str) -> Mechanism | None:
+    return _registered.get(name) or _table().get(name)
+
+
+def known_mechanisms() -> list[Mechanism]:
+    """Return every row, the strongest first; entry points that cannot be loaded are left out."""
+    rows = _table() | _registered
+    for name in _entry_points().keys() - rows.keys():
+        try:
+            rows[name] = _plugged_in(name)
+        except MechanismUnavailable:
+            continue  # a broken package of somebody else
+    return sorted(rows.values(), key=lambda row: (-row.rank, row.name))
+
+
+def client(
+    name: str,
+    credentials: Credentials,
+    *,
+    channel: Channel | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    **mechanism_options: Any,
+) -> ClientExchange:
+    """Return the client's side of an exchange.
+
+    Raises MechanismUnavailable if there is no such mechanism; UsageError for credentials of another type,
+    a token source that was not resolved, or an option that the mechanism does not know.
+    """
+    row = lookup(name)
+    if not isinstance(credentials, row.credentials):
+        wanted, got = row.credentials.__name__, type(credentials).__name__
+        del credentials  # it may be a bare password
+        raise UsageError(f"{row.name} takes {wanted} credentials, not {got}", mechanism=row.name)
+    secret = None
+    if isinstance(credentials, Password):
+        secret = credentials.password
+    elif isinstance(credentials, Bearer):
+        if not isinstance(credentials.token, Secret):
+            raise UsageError("the token source was not asked: call resolve() first", mechanism=row.name)
+        secret = credentials.token
+    options = _options(row.name, channel, limits)
+    script: ClientSteps = _called(row, "client", mechanism_options, credentials, options)
+    return ClientExchange(row.name, script, limits=limits, secret=secret, token=isinstance(credentials, Bearer))
+
+
+def server(
+    name: str,
+    *,
+    channel: Channel | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    success_data: bool = False,
+    **mechanism_options: Any,
+) -> ServerExchange:
+    """Return the server's side of an exchange.
+
+    `success_data` says that the protocol can carry data with its yes (RFC 4422 section 3.6).
+    Raises MechanismUnavailable if there is no such mechanism, UsageError for an option that it does not know.
+    """
+    row = lookup(name)
+    options = _options(row.name, channel, limits)
+    script: ServerSteps = _called(row, "server", mechanism_options, options)
+    return ServerExchange(row.name, script, limits=limits, success_data=success_data)
+
+
+def _options(name: str, channel: Channel | None, limits: Limits) -> Options:
+    if channel is None and limits is DEFAULT_LIMITS:
+        return _usual_options(name)
+    return Options(name, UNKNOWN_CHANNEL if channel is None else channel, limits)
+
+
+@cache
+def _usual_options(name: str) -> Options:
+    return Options(name)
+
+
+def _called(row: Mechanism, side: str, mechanism_options: dict[str, Any], *arguments: object) -> Any:
+    """Call the script. A generator function only binds its arguments here: a TypeError is about the options."""
+    script = row.script(side)
+    try:
+        return script(*arguments, **mechanism_options)
+    except SASLError as error:
+        failure = bare(error)
+    except TypeError:
+        names = ", ".join(sorted(mechanism_options)) or "none given"
+        mechanism_options.clear()  # a password may have gone astray here; the caller's frame has the same dict
+        failure = UsageError(f"{row.name} does not take these options: {names}")
+    except Exception as error:
+        failure = UsageError(f"the mechanism failed with {type(error).__name__}")
+    failure.mechanism = row.name
+    raise failure
+
+
+@cache
+def _table() -> dict[str, Mechanism]:
+    return {row.name: row for row in import_module(BUILT_IN).ROWS}
+
+
+@cache
+def _entry_points() -> dict[str, Any]:
+    """The entry points of our group by name; none if the metadata of the installed packages cannot be read."""
+    try:
+        found = import_module("importlib.metadata").entry_points(group=ENTRY_POINTS)
+    except Exception:
+        return {}
+    return {point.name.upper(): point for point in found}
+
+
+def _plugged_in(name: str) -> Mechanism:
+    """Load the row that an entry point names."""
+    point = _entry_points()[name]
+    try:
+        row = point.load()
+    except Exception as error:
+        failure = f"cannot be loaded: {type(error).__name__}: {error}"
+    else:
+        if isinstance(row, Mechanism) and row.name == name:
+            return row
+        failure = "is not the row of that name"
+    raise MechanismUnavailable(f"the plug-in {point.value} for {name} {failure}", mechanism=name)

@@ -1,0 +1,63 @@
+"""A string that must not be seen: passwords and tokens.
+
+A `Secret` shows itself only through `reveal()`. It is not in repr or str, has no `__dict__`, refuses
+pickle and copy, and compares in constant time.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import NoReturn, final
+
+from .errors import UsageError
+
+
+@final
+class Secret:
+    """Holds one secret text.
+
+    Raises UsageError if given anything but a str or another Secret.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str | Secret) -> None:
+        if isinstance(text, Secret):
+            text = text.reveal()
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            del self, text  # a password in bytes is a password too: no frame of the error shows it
+            raise UsageError(f"a secret is a str, not {kind}")
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text. The one way to it, so that every use can be found."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with a Secret or a str, in time that does not depend on where they differ."""
+        if isinstance(other, Secret):
+            other = other.reveal()
+        if not isinstance(other, str):
+            return NotImplemented
+        return hmac.compare_digest(_octets(self._text), _octets(other))
+
+    __hash__ = None  # type: ignore[assignment]  # a hash would be a fingerprint of the secret
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a Secret is neither pickled nor copied")
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def octets(data: bytes | None) -> str:
+    """How data is shown in a repr, a log or a trace: by its size only."""
+    return "None" if data is None else f"<{len(data)} octets>"

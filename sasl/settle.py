@@ -1,0 +1,77 @@
+"""Drivers that answer a server exchange's questions from a verifier: `settle` and `settle_async`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .steps import Question, Unavailable
+
+if TYPE_CHECKING:
+    from .exchange import ServerExchange
+    from .steps import Event
+
+Verifier: TypeAlias = Callable[[Question], Any]
+"""question -> Accepted, Record, None, Rejected or Unavailable; NotImplemented for the default."""
+AsyncVerifier: TypeAlias = Callable[[Question], Awaitable[Any] | Any]
+
+
+def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
+    """Answer questions until an event is none, and return that event.
+
+    An exception of the verifier, and an answer that is none, is Unavailable; it is logged by its type and
+    place, never by its text.
+    """
+    while isinstance(event, Question):
+        try:
+            answer = verifier(event)
+        except Exception as error:
+            answer = _broken(event, error)
+        except BaseException:
+            exchange.cancel()
+            raise
+        event = exchange.answer(_checked(event, answer))
+    return event
+
+
+async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVerifier) -> Event:
+    """Like `settle`, for a verifier whose answers may have to be awaited."""
+    while isinstance(event, Question):
+        try:
+            answer = verifier(event)
+            if hasattr(answer, "__await__"):
+                answer = await answer
+        except Exception as error:
+            answer = _broken(event, error)
+        except BaseException:
+            exchange.cancel()
+            raise
+        event = exchange.answer(_checked(event, answer))
+    return event
+
+
+def _checked(question: Question, answer: object) -> object:
+    if answer is NotImplemented or question.accepts(answer):
+        return answer
+    if isinstance(answer, CoroutineType):
+        answer.close()
+    kind = type(answer).__name__
+    _log("the verifier answered %s by %s, which is no answer to it", type(question).__name__, kind)
+    return Unavailable(f"the verifier answered by {kind}")
+
+
+def _broken(question: Question, error: Exception) -> Unavailable:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown place"
+    kind = type(error).__name__
+    _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, where)
+    return Unavailable(f"the verifier failed with {kind}")
+
+
+def _log(message: str, *arguments: str) -> None:
+    import logging  # 6 ms that a client never needs
+
+    logging.getLogger("sasl").error(message, *arguments)

@@ -1,0 +1,339 @@
+"""What a mechanism may yield, what a server asks, and what it may be answered.
+
+A mechanism is a pair of generator functions. A client script yields what it sends and gets the server's
+next message; a server script yields challenges and questions and gets responses and answers, and ends
+by returning `Verified`. See docs/decisions/0002-mechanisms-are-scripts.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, TypeAlias, final
+
+from .channel import UNKNOWN_CHANNEL, Channel
+from .limits import DEFAULT_LIMITS, Limits
+from .secret import Secret, octets
+
+KINDS: Final = (
+    "credentials",
+    "authorization",
+    "expired",
+    "disabled",
+    "unavailable",
+    "malformed",
+    "unexpected_ir",
+    "cancelled",
+    "limit",
+    "state",
+    "unsupported",
+    "policy",
+)
+"""Why an exchange failed. One set from a verifier's verdict to the reply on the wire."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a script is told besides its credentials.
+
+    Attributes:
+        mechanism: the name it runs under, which matters to scripts that serve several rows.
+        channel: the connection below.
+        limits: the bounds to keep.
+    """
+
+    mechanism: str
+    channel: Channel = UNKNOWN_CHANNEL
+    limits: Limits = DEFAULT_LIMITS
+
+
+# --- what a client script yields: octets (more must come), None (server-first), or one of these
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The client's last message: after it, and only then, may the server say yes."""
+
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Complete({octets(self.data)})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """What an error challenge is owed; only a no may follow. `detail` is the challenge, parsed."""
+
+    data: bytes
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", {str(key): str(value) for key, value in self.detail.items()})
+
+    def __repr__(self) -> str:
+        return f"ErrorAnswer({octets(self.data)}, detail={self.detail!r})"
+
+
+ClientStep: TypeAlias = bytes | Complete | ErrorAnswer | None
+ClientSteps: TypeAlias = Generator[ClientStep, bytes, None]
+
+
+# --- what a server script yields besides questions, and what it returns
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A message to the client.
+
+    A script whose first challenge is empty takes an initial response in its place; one that begins with
+    another challenge refuses it, unless `initial` says that the response may come unasked (LOGIN).
+    One that explains a `refusal` (RFC 7628 section 3.2.2) is the beginning of the end: nothing undoes it.
+    """
+
+    data: bytes
+    initial: bool = False
+    refusal: Rejected | None = None
+
+    def __repr__(self) -> str:
+        return f"Challenge({octets(self.data)})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """How a server script ends well: who it is, and what it still wants.
+
+    Attributes:
+        identity: what a check or a lookup accepted.
+        authzid: whom the client wants to act as; None or "" for itself.
+        data: additional data with success (RFC 4422 section 3.6), or None.
+    """
+
+    identity: str
+    authzid: str | None = None
+    data: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Verified(identity={self.identity!r}, authzid={self.authzid!r}, data={octets(self.data)})"
+
+
+# --- answers
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Yes, and this is who it is."""
+
+    identity: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a lookup found: who it is, and the stored keys or the secret to verify with."""
+
+    identity: str
+    value: Any
+
+    def __repr__(self) -> str:
+        return f"Record(identity={self.identity!r}, value=<{type(self.value).__name__}>)"
+
+
+@final
+class Rejected(Exception):
+    """No. An answer, and what `ask` raises for it inside a script.
+
+    Attributes:
+        reason: for the server's log; never sent.
+        kind: one of "credentials", "authorization", "expired", "disabled", "policy".
+        detail: for an error challenge: status, scope, schemes, openid-configuration.
+    """
+
+    def __init__(self, reason: str = "", kind: str = "credentials", detail: Mapping[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+        self.detail = detail
+
+    def __repr__(self) -> str:
+        return f"Rejected({self.reason!r}, kind={self.kind!r}, detail={self.detail!r})"
+
+
+@final
+class Unavailable(Exception):
+    """Cannot tell now. An answer, and what `ask` raises for it inside a script."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"Unavailable({self.reason!r})"
+
+
+Answer: TypeAlias = Accepted | Record | Rejected | Unavailable | None
+
+
+# --- questions
+
+
+class Question:
+    """What a server exchange wants to know from whoever drives it."""
+
+    __slots__ = ()
+    lookup: ClassVar[bool] = False
+    """Whether it is answered by a `Record` or None rather than by `Accepted`."""
+
+    def accepts(self, answer: object) -> bool:
+        """Whether `answer` is one that this question may get."""
+        if isinstance(answer, Rejected):
+            return answer.kind in KINDS
+        if isinstance(answer, Unavailable):
+            return True
+        if self.lookup:
+            return answer is None or (isinstance(answer, Record) and isinstance(answer.identity, str))
+        return isinstance(answer, Accepted) and isinstance(answer.identity, str)
+
+    def default(self) -> Answer:
+        """What NotImplemented stands for."""
+        return Unavailable(f"nobody answers {type(self).__name__}")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckPassword(Question):
+    """Is this the user's password? `password` is a `Secret`, which compares with a str in constant time."""
+
+    authcid: str
+    password: Secret
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckToken(Question):
+    """Is this token good, and for this mailbox? `username` is None where the client named none.
+
+    `host` and `port` are what the client says it meant to reach (RFC 7628 section 3.1), or None.
+    """
+
+    username: str | None
+    token: Secret
+    host: str | None
+    port: int | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckCertificate(Question):
+    """Whom does the client certificate of the TLS layer name? `certificate` is DER, or None if unknown here."""
+
+    certificate: bytes | None
+    authzid: str | None
+
+    def __repr__(self) -> str:
+        return f"CheckCertificate({octets(self.certificate)}, authzid={self.authzid!r})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CheckAnonymous(Question):
+    """May an anonymous client in? `trace` is what it left for the log (RFC 4505), unverified."""
+
+    trace: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Authorize(Question):
+    """May `identity` act as `authzid`? The engine asks; a script cannot forget it."""
+
+    identity: str
+    authzid: str | None
+
+    def default(self) -> Answer:
+        """Only the identity itself."""
+        if self.authzid in (None, "", self.identity):
+            return Accepted(self.identity)
+        return Rejected("nobody may act as another user here", kind="authorization")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FindKeys(Question):
+    """The stored SCRAM keys of a user for a hash ("sha256")."""
+
+    lookup: ClassVar[bool] = True
+    authcid: str
+    hash: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FindSecret(Question):
+    """The plain password of a user, for the mechanisms that need it (CRAM-MD5, DIGEST-MD5, APOP)."""
+
+    lookup: ClassVar[bool] = True
+    authcid: str
+    mechanism: str
+    realm: str | None
+
+
+ServerSteps: TypeAlias = Generator[Challenge | Question, Any, Verified]
+
+
+def ask(question: Question) -> Generator[Question, Any, Any]:
+    """Ask whoever drives the exchange: `identity = yield from ask(CheckPassword(...))`.
+
+    Returns the identity of a check, or the `Record` of a lookup (None if nothing was found: go on with a
+    decoy, the engine forbids success). Raises Rejected and Unavailable; a script may catch Rejected to
+    send an error challenge, and raises it again.
+    """
+    answer = yield question
+    if isinstance(answer, Accepted):
+        return answer.identity
+    # Copies, because raising leaves frames on an exception, and a verifier may keep one to answer it always.
+    if isinstance(answer, Rejected):
+        raise Rejected(answer.reason, answer.kind, answer.detail)
+    if isinstance(answer, Unavailable):
+        raise Unavailable(answer.reason)
+    return answer
+
+
+# --- what a server exchange answers to its driver
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The exchange is over, with a yes.
+
+    Attributes:
+        identity: whom the client acts as from now on.
+        authcid: who it proved to be.
+        data: additional data to send with the yes, or None.
+    """
+
+    identity: str
+    authcid: str
+    data: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Success(identity={self.identity!r}, authcid={self.authcid!r}, data={octets(self.data)})"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The exchange is over, with a no. `reason` is for the log; what the client is told follows from `kind`."""
+
+    kind: str
+    reason: str = ""
+    detail: Mapping[str, str] | None = None
+
+
+Event: TypeAlias = Challenge | Question | Success | Failure

@@ -1,0 +1,50 @@
+"""The deadline: it ends what waits, and leaves no trace where nothing did."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from sasl.adapters.cli.deadline import deadline
+
+
+def test_what_waits_too_long_is_ended() -> None:
+    here, there = socket.socketpair()
+    begun = time.monotonic()
+    with here, there, pytest.raises(TimeoutError), deadline(0.05):
+        here.recv(1)
+    assert time.monotonic() - begun < 5
+
+
+def test_what_is_in_time_is_left_alone() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with deadline(60):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_an_error_in_the_body_leaves_no_timer() -> None:
+    with pytest.raises(KeyError), deadline(60):
+        raise KeyError
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_other_threads_and_other_systems_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: list[str] = []
+
+    def body() -> None:
+        with deadline(60):
+            reached.append(threading.current_thread().name)
+
+    thread = threading.Thread(target=body, name="another")
+    thread.start()
+    thread.join()
+    monkeypatch.delattr(signal, "setitimer")
+    body()
+    assert reached == ["another", threading.main_thread().name]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

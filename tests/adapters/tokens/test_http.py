@@ -1,0 +1,252 @@
+"""The request to a token endpoint: certificates, redirects, proxies, time, size, and what HTTP can get wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sasl
+from sasl.adapters.tokens import _http
+from sasl.adapters.tokens.google import Request
+
+from .conftest import reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import trustme
+
+    from sasl.adapters.reference.token_endpoint import TokenEndpoint
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+BODY = b"grant_type=refresh_token&refresh_token=very-secret"
+GOOD = reply({"access_token": "good"})
+
+
+def post(url: str, **settings: Any) -> Any:
+    return Request(timeout=5.0, **settings)(url, method="POST", body=BODY, headers=FORM)
+
+
+def failure(url: str, **settings: Any) -> sasl.TokenError:
+    with pytest.raises(sasl.TokenError) as caught:
+        post(url, **settings)
+    return caught.value
+
+
+# --- where it goes
+
+
+def test_the_request_is_plain_http(scripted: Callable[..., Any]) -> None:
+    server = scripted(GOOD)
+    response = post(server.url + "?a=b")
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert (response.status, json.loads(response.data)) == (200, {"access_token": "good"})
+    assert response.headers["content-length"] == str(len(response.data))
+    assert body == BODY
+    port = server.url.split(":")[2].split("/")[0].encode()
+    assert sorted(head.split(b"\r\n")) == [
+        b"Accept-Encoding: identity",
+        b"Connection: close",
+        b"Content-Length: %d" % len(BODY),
+        b"Content-Type: application/x-www-form-urlencoded",
+        b"Host: localhost:" + port,
+        b"POST /token?a=b HTTP/1.1",
+    ]
+
+
+def test_a_certificate_that_is_trusted_is_taken(
+    scripted: Callable[..., Any], server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    server = scripted(GOOD, context=server_context)
+    assert post(server.url, context=client_context).status == 200
+
+
+def test_a_certificate_that_is_not_trusted_gets_no_request(
+    scripted: Callable[..., Any], server_context: ssl.SSLContext
+) -> None:
+    server = scripted(GOOD, context=server_context)
+    error = failure(server.url)
+    assert (error.code, error.retryable, error.needs_user) == ("certificate", False, False)
+    assert server.requests == []
+
+
+def test_a_certificate_for_another_name_gets_no_request(
+    scripted: Callable[..., Any], authority: trustme.CA, client_context: ssl.SSLContext
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.example").configure_cert(context)
+    server = scripted(GOOD, context=context)
+    assert failure(server.url, context=client_context).code == "certificate"
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(scripted: Callable[..., Any], status: int) -> None:
+    elsewhere = scripted(GOOD)
+    head = b"HTTP/1.1 %d Elsewhere\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, elsewhere.url.encode())
+    server = scripted(head)
+    assert failure(server.url).code == f"http_{status}"
+    assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_sees_nothing(
+    scripted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    proxy, server = scripted(GOOD), scripted(GOOD)
+    monkeypatch.setenv(name, proxy.url)
+    assert post(server.url).status == 200
+    assert proxy.requests == []
+
+
+def test_debug_output_for_all_of_http_shows_nothing_of_it(
+    scripted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    post(scripted(GOOD).url)
+    assert capsys.readouterr() == ("", "")
+
+
+# --- what comes back
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "retryable"),
+    [
+        (b"", "unreachable", True),
+        (b"HTTP/1.1 200 OK\r\n", "bad_response", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "unreachable", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "unreachable", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{", "unreachable", True),
+        (b"* OK IMAP4rev1 ready\r\n", "bad_response", False),
+        (b"220 mx.example ESMTP\r\n", "bad_response", False),
+        (b"\0" * 100, "bad_response", False),
+        (b"HTTP/1.1 OK 200\r\n\r\n", "bad_response", False),
+        (b"HTTP/1.1 200 " + b"O" * 70_000 + b"\r\n\r\n", "bad_response", False),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "bad_response", False),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", "bad_response", False),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 65_537, "bad_response", False),
+        (reply(b" " * 65_537), "bad_response", False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + b" " * 131_072, "bad_response", False),
+    ],
+    ids=lambda value: str(value)[:70] if isinstance(value, bytes) else None,
+)
+def test_what_is_no_answer_is_told(scripted: Callable[..., Any], answer: bytes, code: str, *, retryable: bool) -> None:
+    error = failure(scripted(answer).url)
+    assert (error.code, error.retryable, error.needs_user) == (code, retryable, False)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{"access\r\n10\r\n_token": "good"}\r\n0\r\n\r\n',
+        b'HTTP/1.0 200 OK\r\n\r\n{"access_token": "good"}',
+        b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"access_token": "good"}',
+        b'HTTP/1.1 200\r\nContent-Length: 24\r\n\r\n{"access_token": "good"} and more',
+    ],
+    ids=["chunked", "to the end", "after 100", "with something behind it"],
+)
+def test_an_answer_may_be_framed_as_http_allows(scripted: Callable[..., Any], answer: bytes) -> None:
+    assert json.loads(post(scripted(answer).url).data) == {"access_token": "good"}
+
+
+def test_an_answer_shows_only_its_size(scripted: Callable[..., Any]) -> None:
+    assert repr(post(scripted(GOOD).url)) == "Response(status=200, <24 octets>)"
+
+
+# --- time
+
+
+@pytest.fixture
+def dripping() -> Iterator[Callable[[bytes], str]]:
+    """dripping(beginning) -> URL of a server that says this, and then an octet every few milliseconds, for ever."""
+    stopped = threading.Event()
+    with contextlib.ExitStack() as stack:
+
+        def start(beginning: bytes) -> str:
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def drip() -> None:
+                with contextlib.suppress(OSError):
+                    sock, _ = listening.accept()
+                    with sock:
+                        sock.sendall(beginning)
+                        while not stopped.wait(0.02):
+                            sock.sendall(b"x")
+
+            thread = threading.Thread(target=drip, daemon=True)
+            thread.start()
+            stack.callback(thread.join, 5)
+            stack.callback(stopped.set)
+            return f"://localhost:{listening.getsockname()[1]}/"
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("scheme", "beginning"),
+    [
+        ("http", b""),
+        ("http", b"HTTP/1.1 200 OK\r\nX: "),
+        ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"),
+        ("http", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("https", b"\x16\x03\x03\x40\x00\x02"),
+    ],
+    ids=["status", "header", "body", "chunk", "handshake"],
+)
+def test_a_slow_answer_has_one_deadline_for_all_of_it(
+    dripping: Callable[[bytes], str], scheme: str, beginning: bytes
+) -> None:
+    url = scheme + dripping(beginning)
+    begun = time.monotonic()
+    with pytest.raises(sasl.TokenError) as caught:
+        Request(timeout=0.2)(url, method="POST", body=BODY, headers=FORM)
+    assert (caught.value.code, caught.value.retryable) == ("timeout", True)
+    assert 0.15 < time.monotonic() - begun < 1.5
+
+
+def test_a_time_out_of_google_auths_is_kept_where_it_is_the_shorter_one(endpoint: TokenEndpoint) -> None:
+    endpoint.faults.append("hang")
+    begun = time.monotonic()
+    with pytest.raises(sasl.TokenError):
+        Request(timeout=60)(endpoint.url, method="POST", body=BODY, headers=FORM, timeout=0.2)
+    assert time.monotonic() - begun < 1.5
+
+
+# --- what google-auth asks besides
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "metadata.google.internal"])
+def test_a_machine_at_google_may_be_asked_without_tls_but_told_nothing(host: str) -> None:
+    url = f"http://{host}/computeMetadata/v1/instance/service-accounts/robot@project.example/token"
+    assert _http._parts(url, "GET").hostname == host
+    assert failure(url).code == "bad_endpoint"
+
+
+@pytest.mark.parametrize("status", [200, 302, 404])
+def test_a_question_without_a_body_is_answered_as_it_is(scripted: Callable[..., Any], status: int) -> None:
+    response = Request()(scripted(reply(b"project-id", status)).url, method="GET")
+    assert (response.status, response.data) == (status, b"project-id")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_google_auth_repeats_nothing_by_itself(scripted: Callable[..., Any], status: int) -> None:
+    with pytest.raises(sasl.TokenError) as caught:
+        Request()(scripted(reply(b"", status)).url, method="GET")
+    assert caught.value.retryable
+
+
+def test_the_answer_to_a_body_that_is_no_form_is_not_taken_for_that_of_a_token_endpoint(
+    scripted: Callable[..., Any],
+) -> None:
+    server = scripted(reply({"accessToken": "x"}))
+    response = Request()(server.url, method="POST", body=b"{}", headers={"content-type": "application/json"})
+    assert json.loads(response.data) == {"accessToken": "x"}

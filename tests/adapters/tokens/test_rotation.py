@@ -1,0 +1,375 @@
+"""A new refresh token: stored before anybody has the access token, by one process at a time, and never half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sasl
+from sasl.adapters.tokens import google as tokens
+
+from .test_google import outcomes, refused, user_credentials, value
+
+if TYPE_CHECKING:
+    from sasl.adapters.reference.token_endpoint import TokenEndpoint
+
+
+def content(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def change(path: Path, **members: Any) -> None:
+    path.write_text(json.dumps(content(path) | members))
+
+
+@pytest.fixture(autouse=True)
+def _rotates(endpoint: TokenEndpoint) -> None:
+    endpoint.rotates = True
+
+
+def test_a_new_refresh_token_is_in_the_file_when_the_access_token_is_there(
+    endpoint: TokenEndpoint, user_file: Path
+) -> None:
+    before = content(user_file)
+    source = tokens.from_file(user_file)
+    first = value(source)
+    after = content(user_file)
+    assert after["refresh_token"] != before["refresh_token"]
+    assert {**after, "refresh_token": ""} == {**before, "refresh_token": ""}
+    assert value(source, stale=first) != first
+    assert outcomes(endpoint) == ["granted", "granted"]
+
+
+def test_the_next_process_goes_on_with_the_new_one(endpoint: TokenEndpoint, user_file: Path) -> None:
+    value(tokens.from_file(user_file))
+    assert endpoint.state(value(tokens.from_file(user_file))) == "good"
+
+
+def test_the_file_is_for_its_owner_only_and_nothing_is_left_beside_it(user_file: Path) -> None:
+    user_file.chmod(0o644)
+    value(tokens.from_file(user_file))
+    assert user_file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
+
+
+def test_a_link_stays_a_link(user_file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "folder" / "link.json"
+    link.parent.mkdir()
+    link.symlink_to(user_file)
+    before = content(user_file)
+    value(tokens.from_file(link))
+    assert link.is_symlink()
+    assert content(user_file) != before
+
+
+def test_a_file_without_rotation_is_not_touched(endpoint: TokenEndpoint, user_file: Path) -> None:
+    endpoint.rotates = False
+    before = (user_file.read_bytes(), user_file.stat().st_mtime_ns, user_file.stat().st_ino)
+    value(tokens.from_file(user_file))
+    assert (user_file.read_bytes(), user_file.stat().st_mtime_ns, user_file.stat().st_ino) == before
+
+
+def test_a_file_that_keeps_the_access_token_is_kept_up_to_date(endpoint: TokenEndpoint, user_file: Path) -> None:
+    endpoint.rotates = False
+    change(user_file, token="old", expiry="2020-01-01T00:00:00.123456Z")
+    token = value(tokens.from_file(user_file))
+    assert content(user_file)["token"] == token
+    assert value(tokens.from_file(user_file)) == token
+    assert google_reads(user_file) == token
+    assert outcomes(endpoint) == ["granted"]
+
+
+def google_reads(path: Path) -> str:
+    """The token that google-auth itself finds good in a file."""
+    import google.oauth2.credentials
+
+    credentials = google.oauth2.credentials.Credentials.from_authorized_user_file(str(path))
+    assert credentials.valid
+    found: str = credentials.token
+    return found
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"token": "old"},
+        {"token": "old", "expiry": None},
+        {"token": "old", "expiry": "soon"},
+        {"token": "old", "expiry": 7},
+        {"token": "old", "expiry": "0001-01-01T00:00:00+05:00"},
+        {"token": 7, "expiry": "2999-01-01T00:00:00Z"},
+        {"token": "", "expiry": "2999-01-01T00:00:00Z"},
+    ],
+    ids=str,
+)
+def test_a_token_of_the_file_that_may_be_over_is_renewed(
+    endpoint: TokenEndpoint, user_file: Path, members: dict[str, Any]
+) -> None:
+    change(user_file, **members)
+    assert endpoint.state(value(tokens.from_file(user_file))) == "good"
+
+
+def test_a_token_of_the_file_that_was_refused_is_renewed(endpoint: TokenEndpoint, user_file: Path) -> None:
+    change(user_file, token="revoked", expiry="2999-01-01T00:00:00Z")
+    source = tokens.from_file(user_file)
+    assert value(source) == "revoked"
+    assert endpoint.state(value(source, stale="revoked")) == "good"
+
+
+def test_a_refused_token_that_another_process_has_replaced_costs_no_request(
+    endpoint: TokenEndpoint, user_file: Path
+) -> None:
+    change(user_file, token="revoked", expiry="2999-01-01T00:00:00Z")
+    source = tokens.from_file(user_file)
+    value(source)
+    change(user_file, token="newer")
+    assert value(source, stale="revoked") == "newer"
+    assert outcomes(endpoint) == []
+
+
+def test_a_user_who_signed_in_again_needs_no_restart(endpoint: TokenEndpoint, user_file: Path) -> None:
+    source = tokens.from_file(user_file)
+    endpoint.revoke(content(user_file)["refresh_token"])
+    assert refused(source).needs_user
+    user_file.write_text(json.dumps(endpoint.authorized_user("alice")))
+    assert endpoint.state(value(source)) == "good"
+
+
+# --- several at once
+
+
+def test_two_sources_of_one_file_never_use_a_refresh_token_twice(endpoint: TokenEndpoint, user_file: Path) -> None:
+    one, other = tokens.from_file(user_file), tokens.from_file(user_file)
+    held = [value(one), value(other)]
+    for _ in range(3):
+        held = [value(source, stale=token) for source, token in zip((one, other), held, strict=True)]
+    assert [endpoint.state(token) for token in held] == ["good", "good"]
+    assert set(outcomes(endpoint)) == {"granted"}
+
+
+PROCESS = """
+import sys, sasl
+from sasl.adapters.tokens import google
+sys.stdin.readline()
+print(google.from_file(sys.argv[1]).token().value.reveal())
+"""
+
+
+@pytest.mark.parametrize("rotates", [True, False])
+@pytest.mark.parametrize("keeps_token", [True, False])
+def test_processes_that_ask_at_once_do_so_one_after_the_other(
+    endpoint: TokenEndpoint, user_file: Path, *, keeps_token: bool, rotates: bool
+) -> None:
+    endpoint.rotates = rotates
+    if keeps_token:
+        change(user_file, token=None, expiry=None)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-I", "-c", PROCESS, str(user_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    given = [process.communicate(timeout=30)[0].strip() for process in processes]
+    assert [endpoint.state(token) for token in given] == ["good"] * 4
+    assert outcomes(endpoint) == ["granted"] * (1 if keeps_token else 4)
+
+
+def test_a_program_that_knows_no_lock_costs_one_more_request_and_no_login(
+    endpoint: TokenEndpoint, user_file: Path
+) -> None:
+    """Between our reading of the file and our request somebody else uses the refresh token, and stores the new one."""
+    send = tokens.Request()
+    asked = []
+
+    def request(*arguments: Any, **named: Any) -> Any:
+        asked.append(named["url"])
+        if len(asked) == 1:
+            endpoint.revoke(content(user_file)["refresh_token"])
+            user_file.write_text(json.dumps(endpoint.authorized_user("alice")))
+        return send(*arguments, **named)
+
+    assert endpoint.state(value(tokens.from_file(user_file, request=request))) == "good"
+    assert outcomes(endpoint) == ["invalid_grant", "granted"]
+
+
+def test_a_consent_that_is_gone_is_asked_for_once(endpoint: TokenEndpoint, user_file: Path) -> None:
+    endpoint.revoke(content(user_file)["refresh_token"])
+    assert refused(tokens.from_file(user_file)).needs_user
+    assert outcomes(endpoint) == ["invalid_grant"]
+
+
+def test_a_process_that_keeps_the_lock_for_ever_is_told(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sasl.adapters.tokens import _file
+
+    monkeypatch.setattr(_file, "_LONGEST_WAIT", 0.1)
+    source = tokens.from_file(user_file)
+    with _file.locked(user_file):
+        failure = refused(source)
+    assert (failure.code, failure.retryable) == ("locked", True)
+    assert value(source)
+    assert outcomes(endpoint) == ["granted"]
+
+
+def test_who_waits_for_the_lock_reads_the_file_that_is_there_then(endpoint: TokenEndpoint, user_file: Path) -> None:
+    from sasl.adapters.tokens import _file
+
+    source = tokens.from_file(user_file)
+    waiting = threading.Thread(target=source.token)
+    with _file.locked(user_file):
+        waiting.start()
+        old = content(user_file)["refresh_token"]
+        _file.replace(user_file, endpoint.authorized_user("alice"))
+        endpoint.revoke(old)
+    waiting.join(10)
+    assert outcomes(endpoint) == ["granted"]
+
+
+def test_a_lock_on_a_file_that_was_just_replaced_is_none(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    from sasl.adapters.tokens import _file
+
+    lock = fcntl.flock
+    replaced = []
+
+    def flock(*arguments: Any) -> None:
+        if not replaced:  # somebody else does so between our opening and our locking of it
+            replaced.append(user_file.read_bytes())
+            _file.replace(user_file, content(user_file))
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with _file.locked(user_file):
+        assert _file._lock(user_file) is None
+    assert replaced
+
+
+def test_a_file_that_is_gone_is_told(user_file: Path) -> None:
+    source = tokens.from_file(user_file)
+    user_file.unlink()
+    assert refused(source).code == "bad_file"
+
+
+def test_a_file_system_without_locks_is_none_the_less_usable(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def flock(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert endpoint.state(value(tokens.from_file(user_file))) == "good"
+
+
+# --- what cannot be stored
+
+
+def full(*_arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_new_refresh_token_that_cannot_be_stored_is_told_kept_and_stored_later(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = user_file.read_bytes()
+    source = tokens.from_file(user_file)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        failure = refused(source)
+        assert (failure.code, failure.retryable, failure.needs_user) == ("not_stored", False, False)
+        assert "No space left" in str(failure)
+        first = value(source)  # the access token that came with it
+        assert refused(source, stale=first).code == "not_stored"
+    assert user_file.read_bytes() == before
+    assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
+    assert value(source, stale=first) != first
+    assert endpoint.state(value(tokens.from_file(user_file))) == "good"
+    assert set(outcomes(endpoint)) == {"granted"}
+
+
+def test_an_interruption_leaves_the_old_file_or_the_new_one(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = user_file.read_bytes()
+
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tokens.from_file(user_file).token()
+    assert user_file.read_bytes() == before
+    assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
+
+
+def test_an_access_token_that_cannot_be_stored_is_given_all_the_same(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.rotates = False
+    change(user_file, token="old", expiry="2020-01-01T00:00:00Z")
+    monkeypatch.setattr(os, "fsync", full)
+    assert endpoint.state(value(tokens.from_file(user_file))) == "good"
+    assert content(user_file)["token"] == "old"
+
+
+# --- without a file
+
+
+def test_a_callback_is_given_each_new_refresh_token(endpoint: TokenEndpoint) -> None:
+    stored: list[str] = []
+    credentials = user_credentials(endpoint)
+    source = tokens.GoogleTokens(credentials, on_rotate=stored.append)
+    first = value(source)
+    assert stored == [credentials.refresh_token]
+    value(source)
+    value(source, stale=first)
+    assert len(set(stored)) == 2
+    assert stored[-1] == credentials.refresh_token
+
+
+def test_a_callback_that_fails_is_told_and_asked_again(endpoint: TokenEndpoint) -> None:
+    stored: list[str] = []
+
+    def store(token: str) -> None:
+        stored.append(token)
+        if len(stored) == 1:
+            raise OSError(token)
+
+    source = tokens.GoogleTokens(user_credentials(endpoint), on_rotate=store)
+    failure = refused(source)
+    assert (failure.code, stored[0] in str(failure)) == ("not_stored", False)
+    value(source, stale=value(source))
+    assert len(stored) == 2
+
+
+def test_without_a_callback_the_new_refresh_token_is_used_all_the_same(endpoint: TokenEndpoint) -> None:
+    source = tokens.GoogleTokens(user_credentials(endpoint))
+    value(source, stale=value(source))
+    assert set(outcomes(endpoint)) == {"granted"}
+
+
+def test_without_rotation_the_callback_is_not_called(endpoint: TokenEndpoint) -> None:
+    endpoint.rotates = False
+
+    def store(_token: str) -> None:
+        pytest.fail("there is nothing to store")
+
+    assert isinstance(tokens.GoogleTokens(user_credentials(endpoint), on_rotate=store).token(), sasl.AccessToken)

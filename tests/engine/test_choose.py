@@ -1,0 +1,436 @@
+"""Which mechanism, and why not the others: `choose`, `offer` and `Policy` (contract, "Client" and "Server")."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sasl
+from sasl import Bearer, Channel, CheckCertificate, CheckPassword, CheckToken, External, FindKeys, Password, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+JOE = Password("joe", "pencil")
+TOKEN = Bearer("joe@example.com", "ya29.token")
+TLS = Channel(tls=True)
+BOUND = Channel(tls=True, bindings={"tls-exporter": b"exported", "tls-server-end-point": b"hash"})
+LOOPBACK = Channel(loopback=True)
+
+
+@pytest.fixture(autouse=True)
+def table(add: Callable[..., sasl.Mechanism]) -> None:
+    """Mechanisms of every sort. The built-in ones stay, and rank between 20 and 31."""
+
+    def script(*_: object) -> Any:
+        yield b""
+
+    def row(name: str, rank: int, **fields: Any) -> None:
+        add(name, **{"client": script, "server": script, "rank": rank, **fields})
+
+    row("X-LOGIN", 15, plaintext=True)
+    row("X-SCRAM", 40, asks=(FindKeys,))
+    row("X-SCRAM-PLUS", 41, asks=(FindKeys,), twin="x-scram")
+    row("X-STRONG", 50, asks=(FindKeys,))
+    row("X-OLD", 60, off_by_default=True)
+    row("X-CERT", 70, credentials=External)
+    row("X-SERVER-ONLY", 80, client=None)
+    row("X-CLIENT-ONLY", 80, server=None)
+
+
+# --- the strongest that fits
+
+
+@pytest.mark.parametrize(
+    ("offered", "name"),
+    [
+        (["PLAIN"], "PLAIN"),
+        (["plain"], "PLAIN"),
+        (["pLaIn", "x-Scram"], "X-SCRAM"),
+        (["X-LOGIN", "PLAIN", "X-SCRAM"], "X-SCRAM"),
+        (["X-SCRAM", "PLAIN", "X-LOGIN"], "X-SCRAM"),
+        (["UNKNOWN", "XOAUTH2", "PLAIN", "PLAIN"], "PLAIN"),
+        (["X-CLIENT-ONLY", "X-STRONG"], "X-CLIENT-ONLY"),
+    ],
+    ids=str,
+)
+def test_the_strongest_mechanism_in_common_is_chosen_whatever_the_order(offered: list[str], name: str) -> None:
+    choice = sasl.choose(offered, JOE, channel=TLS)
+    assert (choice.name, choice.channel) == (name, TLS)
+    assert choice.passed_over.keys() == {each.upper() for each in offered} - {name}
+    assert all(choice.passed_over.values())
+
+
+def test_each_mechanism_passed_over_has_its_reason() -> None:
+    offered = ["UNKNOWN", "XOAUTH2", "PLAIN", "X-SCRAM", "X-OLD", "X-SCRAM-PLUS", "X-SERVER-ONLY"]
+    assert sasl.choose(offered, JOE, channel=TLS).passed_over == {
+        "UNKNOWN": "no mechanism UNKNOWN is known here",
+        "XOAUTH2": "takes Bearer, not Password",
+        "PLAIN": "X-SCRAM is stronger",
+        "X-OLD": "off unless the policy allows it by name",
+        "X-SCRAM-PLUS": "no channel-binding data for this connection",
+        "X-SERVER-ONLY": "X-SERVER-ONLY has no client side here",
+    }
+
+
+def test_names_are_compared_in_ascii() -> None:
+    lookalikes = [
+        "PLA\u0131N",
+        "PLA\u0130N",
+        "\uff30\uff2c\uff21\uff29\uff2e",
+        "x-\u017fcram",
+        "PLAIN\u200b",
+        "PLAIN ",
+        "\ud800",
+    ]
+    with pytest.raises(sasl.MechanismUnavailable) as caught:
+        sasl.choose(lookalikes, JOE, channel=TLS)
+    assert caught.value.passed_over == {}
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        [],
+        [""],
+        ["=", "*", "../PLAIN", "__class__", "PLAIN;x", "PLAIN\r\nQUIT", "\0", "A" * 21, "A" * 1_000_000],
+        [None, 7, b"\xff", object(), ["PLAIN"], True],
+        [f"X-{number}" for number in range(1000)],
+    ],
+    ids=lambda names: f"{len(names)} names",
+)
+def test_a_hostile_list_neither_crashes_nor_hides_what_can_be_used(hostile: list[Any]) -> None:
+    with pytest.raises(sasl.MechanismUnavailable):
+        sasl.choose(hostile, JOE, channel=TLS)
+    assert sasl.choose([*hostile, "PLAIN", *hostile], JOE, channel=TLS).name == "PLAIN"
+    assert sasl.choose(iter([*hostile, b"plain"]), JOE, channel=TLS).name == "PLAIN"
+
+
+@pytest.mark.parametrize("offered", ["PLAIN", b"PLAIN XOAUTH2"])
+def test_a_list_that_is_one_text_is_a_usage_error(offered: Any) -> None:
+    with pytest.raises(sasl.UsageError, match="not one text"):
+        sasl.choose(offered, JOE, channel=TLS)
+
+
+def test_nothing_in_common_is_said_with_the_reasons() -> None:
+    with pytest.raises(sasl.MechanismUnavailable, match="it offers nothing"):
+        sasl.choose([], JOE)
+    with pytest.raises(sasl.MechanismUnavailable, match="KERBEROS_V4: no mechanism") as caught:
+        sasl.choose(["KERBEROS_V4"], JOE)
+    assert caught.value.passed_over.keys() == {"KERBEROS_V4"}
+
+
+# --- a token never goes into a password mechanism, nor the reverse
+
+
+@pytest.mark.parametrize(
+    ("credentials", "offered"),
+    [
+        (TOKEN, ["PLAIN", "X-LOGIN", "X-SCRAM", "X-CERT"]),
+        (JOE, ["XOAUTH2", "OAUTHBEARER", "X-CERT"]),
+        (External(), ["PLAIN", "XOAUTH2"]),
+        (sasl.Anonymous(), ["PLAIN", "XOAUTH2", "X-CERT"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_credentials_go_only_into_mechanisms_that_take_them(credentials: Any, offered: list[str]) -> None:
+    permissive = Policy(plaintext="always", allow=offered)
+    with pytest.raises(sasl.MechanismUnavailable) as caught:
+        sasl.choose(offered, credentials, policy=permissive, channel=TLS)
+    assert all(reason.startswith("takes ") for reason in caught.value.passed_over.values())
+    for name in offered:
+        with pytest.raises(sasl.MechanismUnavailable):
+            sasl.choose(offered, credentials, policy=permissive, channel=TLS, mechanism=name)
+
+
+# --- plaintext
+
+
+@pytest.mark.parametrize(
+    ("plaintext", "channel", "allowed"),
+    [
+        ("never", Channel(), False),
+        ("never", LOOPBACK, False),
+        ("never", TLS, True),
+        ("loopback", Channel(), False),
+        ("loopback", LOOPBACK, True),
+        ("loopback", TLS, True),
+        ("always", Channel(), True),
+        ("always", LOOPBACK, True),
+        ("always", TLS, True),
+    ],
+)
+def test_a_plaintext_mechanism_wants_tls_or_the_policys_leave(plaintext: Any, channel: Channel, allowed: bool) -> None:
+    policy = Policy(plaintext=plaintext)
+    assert policy.permits_plaintext(channel) is allowed
+    for credentials, name in ((JOE, "PLAIN"), (TOKEN, "XOAUTH2"), (TOKEN, "OAUTHBEARER")):
+        if allowed:
+            assert sasl.choose([name], credentials, policy=policy, channel=channel).name == name
+            continue
+        with pytest.raises(sasl.PolicyViolation, match="there is no TLS") as caught:
+            sasl.choose([name], credentials, policy=policy, channel=channel)
+        assert caught.value.passed_over.keys() == {name}
+
+
+def test_without_tls_a_mechanism_that_hides_the_secret_is_chosen_before_a_token_could_leave() -> None:
+    assert sasl.choose(["PLAIN", "X-SCRAM"], JOE).name == "X-SCRAM"
+    assert "no TLS" in sasl.choose(["PLAIN", "X-SCRAM"], JOE).passed_over["PLAIN"]
+
+
+def test_an_unknown_channel_is_one_without_tls() -> None:
+    with pytest.raises(sasl.PolicyViolation):
+        sasl.choose(["PLAIN"], JOE)
+
+
+# --- PolicyViolation or MechanismUnavailable
+
+
+@pytest.mark.parametrize(
+    ("offered", "error"),
+    [
+        (["PLAIN"], sasl.PolicyViolation),
+        (["PLAIN", "UNKNOWN"], sasl.PolicyViolation),
+        (["XOAUTH2", "X-OLD"], sasl.PolicyViolation),
+        (["XOAUTH2", "UNKNOWN"], sasl.MechanismUnavailable),
+        (["X-SCRAM-PLUS"], sasl.MechanismUnavailable),
+        (["X-SERVER-ONLY"], sasl.MechanismUnavailable),
+    ],
+    ids=str,
+)
+def test_the_policy_is_blamed_only_where_nothing_else_stood_in_the_way(
+    offered: list[str], error: type[sasl.SASLError]
+) -> None:
+    with pytest.raises(error) as caught:
+        sasl.choose(offered, JOE)
+    assert type(caught.value) is error
+    assert caught.value.passed_over.keys() == set(offered)  # type: ignore[attr-defined]
+
+
+# --- mechanism= narrows
+
+
+@pytest.mark.parametrize("wanted", ["PLAIN", "plain", "Plain"])
+def test_a_mechanism_that_is_asked_for_is_taken_although_it_is_not_the_strongest(wanted: str) -> None:
+    choice = sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=TLS, mechanism=wanted)
+    assert choice.name == "PLAIN"
+    assert choice.passed_over == {"X-SCRAM": "PLAIN was asked for"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "policy", "channel"),
+    [
+        ("PLAIN", Policy(), Channel()),
+        ("PLAIN", Policy(plaintext="loopback"), Channel()),
+        ("X-OLD", Policy(), TLS),
+        ("X-OLD", Policy(allow=["PLAIN"]), TLS),
+        ("X-SCRAM", Policy(channel_binding="require"), BOUND),
+        ("X-SCRAM-PLUS", Policy(channel_binding="never"), BOUND),
+        ("PLAIN", Policy(pin="X-SCRAM"), TLS),
+    ],
+    ids=str,
+)
+def test_asking_for_a_mechanism_never_bypasses_the_policy(wanted: str, policy: Policy, channel: Channel) -> None:
+    offered = ["PLAIN", "X-OLD", "X-SCRAM", "X-SCRAM-PLUS", "X-STRONG"]
+    with pytest.raises(sasl.PolicyViolation):
+        sasl.choose(offered, JOE, policy=policy, channel=channel, mechanism=wanted)
+
+
+@pytest.mark.parametrize("wanted", ["X-SCRAM", "UNKNOWN"])
+def test_a_mechanism_that_is_not_offered_is_unavailable_although_others_are(wanted: str) -> None:
+    with pytest.raises(sasl.MechanismUnavailable) as caught:
+        sasl.choose(["PLAIN"], JOE, channel=TLS, mechanism=wanted)
+    assert caught.value.passed_over == {"PLAIN": f"{wanted} was asked for", wanted: "the server does not offer it"}
+
+
+@pytest.mark.parametrize("wanted", ["", "PLAIN ", "PLA\u0131N", "A" * 21, 7])
+def test_asking_for_what_is_no_name_is_a_usage_error(wanted: Any) -> None:
+    with pytest.raises(sasl.UsageError, match="not a mechanism name"):
+        sasl.choose(["PLAIN"], JOE, channel=TLS, mechanism=wanted)
+
+
+# --- off by default
+
+
+def test_a_mechanism_that_is_off_by_default_wants_to_be_allowed_by_name() -> None:
+    assert sasl.choose(["PLAIN", "X-OLD"], JOE, channel=TLS).name == "PLAIN"
+    assert sasl.choose(["PLAIN", "X-OLD"], JOE, channel=TLS, policy=Policy(allow={"x-old"})).name == "X-OLD"
+    assert "X-OLD" in sasl.offer(TLS, Policy(allow=["X-OLD"]), [CheckPassword])
+    assert "X-OLD" not in sasl.offer(TLS, Policy(), [CheckPassword])
+
+
+# --- channel binding
+
+
+def test_a_plus_mechanism_replaces_its_twin_and_keeps_the_bindings() -> None:
+    for offered in (["X-SCRAM", "X-SCRAM-PLUS"], ["X-SCRAM-PLUS", "X-SCRAM"], ["X-SCRAM-PLUS"]):
+        choice = sasl.choose(offered, JOE, channel=BOUND)
+        assert (choice.name, choice.channel) == ("X-SCRAM-PLUS", BOUND)
+
+
+@pytest.mark.parametrize("rank", [1, 40])
+def test_a_plus_mechanism_replaces_its_twin_whatever_its_rank(add: Callable[..., sasl.Mechanism], rank: int) -> None:
+    add("X-SCRAM-PLUS", client=lambda *_: None, rank=rank, twin="X-SCRAM")
+    choice = sasl.choose(["X-SCRAM", "X-SCRAM-PLUS", "PLAIN"], JOE, channel=BOUND)
+    assert choice.name == "X-SCRAM-PLUS"
+    assert choice.passed_over == {"X-SCRAM": "X-SCRAM-PLUS is stronger", "PLAIN": "X-SCRAM-PLUS is stronger"}
+
+
+def test_without_bindings_the_twin_is_taken() -> None:
+    choice = sasl.choose(["X-SCRAM", "X-SCRAM-PLUS"], JOE, channel=TLS)
+    assert (choice.name, dict(choice.channel.bindings)) == ("X-SCRAM", {})
+
+
+def test_a_twin_whose_plus_was_not_offered_keeps_the_bindings() -> None:
+    """So that it sends "y": the server may know that it does offer -PLUS, and somebody has taken it out."""
+    assert sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=BOUND).channel == BOUND
+    assert sasl.choose(["X-STRONG", "X-SCRAM-PLUS"], JOE, channel=BOUND).channel == BOUND  # that of another mechanism
+
+
+@pytest.mark.parametrize(
+    ("offered", "policy", "mechanism"),
+    [
+        (["X-SCRAM", "X-SCRAM-PLUS"], Policy(channel_binding="never"), None),
+        (["X-SCRAM", "X-SCRAM-PLUS"], Policy(), "X-SCRAM"),
+        (["X-STRONG", "X-STRONG-PLUS"], Policy(), None),
+        (["x-strong", "x-strong-plus"], Policy(), None),
+    ],
+    ids=str,
+)
+def test_a_twin_whose_plus_was_offered_and_not_taken_loses_the_bindings(
+    offered: list[str], policy: Policy, mechanism: str | None
+) -> None:
+    """So that it sends "n": a server that offers -PLUS has to refuse "y" (RFC 5802 section 6)."""
+    channel = dataclasses.replace(BOUND, host="mail.example", port=993, service="imap")
+    choice = sasl.choose(offered, JOE, policy=policy, channel=channel, mechanism=mechanism)
+    assert not choice.name.endswith("-PLUS")
+    assert choice.channel == dataclasses.replace(channel, bindings={})
+
+
+def test_a_twin_goes_by_the_row_where_the_name_does_not_say_it(add: Callable[..., sasl.Mechanism]) -> None:
+    add("X-BOUND", client=lambda *_: None, rank=90, twin="X-STRONG")
+    assert sasl.choose(["X-STRONG", "X-BOUND"], JOE, channel=BOUND).name == "X-BOUND"
+    never = sasl.choose(["X-STRONG", "X-BOUND"], JOE, channel=BOUND, policy=Policy(channel_binding="never"))
+    assert (never.name, dict(never.channel.bindings)) == ("X-STRONG", {})
+
+
+def test_required_channel_binding_never_falls_back() -> None:
+    required = Policy(channel_binding="require")
+    assert sasl.choose(["X-STRONG", "X-SCRAM-PLUS"], JOE, channel=BOUND, policy=required).name == "X-SCRAM-PLUS"
+    for offered, channel in ((["X-STRONG", "PLAIN"], BOUND), (["X-SCRAM", "X-SCRAM-PLUS"], TLS)):
+        with pytest.raises(sasl.PolicyViolation, match="requires channel binding"):
+            sasl.choose(offered, JOE, channel=channel, policy=required)
+
+
+# --- pin
+
+
+@pytest.mark.parametrize(
+    ("pin", "offered", "name"),
+    [
+        ("X-SCRAM", ["X-SCRAM", "PLAIN"], "X-SCRAM"),
+        ("x-scram", ["X-STRONG", "PLAIN"], "X-STRONG"),
+        ("X-SCRAM", ["PLAIN", "X-LOGIN"], None),
+        ("X-SCRAM-PLUS", ["X-SCRAM"], None),
+        ("NOT-KNOWN", ["X-STRONG"], None),
+    ],
+)
+def test_a_mechanism_weaker_than_the_pin_is_refused(pin: str, offered: list[str], name: str | None) -> None:
+    policy = Policy(pin=pin)
+    if name is not None:
+        assert sasl.choose(offered, JOE, channel=BOUND, policy=policy).name == name
+        return
+    with pytest.raises(sasl.PolicyViolation, match=f"weaker than {pin.upper()}"):
+        sasl.choose(offered, JOE, channel=BOUND, policy=policy)
+
+
+# --- the policy is a value
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"plaintext": "sometimes"},
+        {"plaintext": True},
+        {"channel_binding": "yes"},
+        {"channel_binding": None},
+        {"allow": "PLAIN"},
+        {"allow": ["PLAIN", "not a name"]},
+        {"pin": "not a name"},
+        {"pin": ""},
+    ],
+    ids=str,
+)
+def test_a_policy_that_is_none_is_a_usage_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(sasl.UsageError):
+        Policy(**wrong)
+
+
+def test_a_policy_is_strict_by_default_and_frozen() -> None:
+    policy = Policy()
+    assert (policy.plaintext, policy.allow, policy.channel_binding, policy.pin) == (
+        "never",
+        frozenset(),
+        "prefer",
+        None,
+    )
+    assert (policy.min_iterations, policy.max_iterations) == (4_096, 600_000)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        policy.plaintext = "always"  # type: ignore[misc]
+    assert Policy(allow=["x-old"]) == Policy(allow=("X-OLD",))
+
+
+def test_the_iteration_counts_of_the_policy_come_with_the_choice() -> None:
+    choice = sasl.choose(["PLAIN"], JOE, channel=TLS, policy=Policy(min_iterations=10_000, max_iterations=20_000))
+    assert choice.limits == sasl.Limits(min_iterations=10_000, max_iterations=20_000)
+    assert sasl.choose(["PLAIN"], JOE, channel=TLS).limits == sasl.Limits()
+
+
+# --- what a server offers
+
+ALL = (CheckPassword, CheckToken, FindKeys, CheckCertificate)
+
+
+@pytest.mark.parametrize(
+    ("channel", "answers", "names"),
+    [
+        (TLS, (), []),
+        (TLS, (CheckPassword,), ["PLAIN", "X-LOGIN"]),
+        (TLS, {CheckToken}, ["OAUTHBEARER", "XOAUTH2"]),
+        (TLS, (FindKeys,), ["X-STRONG", "X-SCRAM"]),
+        (BOUND, (FindKeys,), ["X-STRONG", "X-SCRAM-PLUS", "X-SCRAM"]),
+        (Channel(), ALL, ["X-STRONG", "X-SCRAM"]),
+        (LOOPBACK, (CheckPassword,), []),
+    ],
+    ids=str,
+)
+def test_a_server_offers_what_its_verifier_answers_and_the_policy_allows(
+    channel: Channel, answers: Any, names: list[str]
+) -> None:
+    offered = [name for name in sasl.offer(channel, Policy(), answers) if name != "X-SERVER-ONLY"]
+    assert offered == names
+
+
+def test_a_server_offers_the_strongest_first_and_only_what_it_can_serve() -> None:
+    offered = sasl.offer(BOUND, Policy(allow=["X-OLD"]), ALL)
+    assert offered[:6] == ["X-SERVER-ONLY", "X-CERT", "X-OLD", "X-STRONG", "X-SCRAM-PLUS", "X-SCRAM"]
+    assert "X-CLIENT-ONLY" not in offered
+
+
+def test_a_certificate_is_asked_for_only_under_tls() -> None:
+    assert sasl.offer(TLS, Policy(), [CheckCertificate]) == ["X-CERT"]
+    assert sasl.offer(Channel(), Policy(plaintext="always"), [CheckCertificate]) == []
+
+
+def test_a_server_that_wants_no_channel_binding_does_not_offer_it() -> None:
+    assert sasl.offer(BOUND, Policy(channel_binding="never"), [FindKeys]) == ["X-STRONG", "X-SCRAM"]
+    assert sasl.offer(BOUND, Policy(channel_binding="require"), [FindKeys]) == ["X-SCRAM-PLUS"]
+
+
+def test_what_is_offered_can_be_served_and_chosen() -> None:
+    for channel in (TLS, BOUND, Channel(), LOOPBACK):
+        for name in sasl.offer(channel, Policy(), ALL):
+            assert sasl.server(name, channel=channel).name == name
+        offered = sasl.offer(channel, Policy(), (FindKeys,))
+        assert sasl.choose(offered, JOE, channel=channel).name == offered[0]

@@ -1,0 +1,269 @@
+"""Secrets and the values that hold them: shown nowhere, copied nowhere (contract, "Values"; rules 6 and 7)."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hmac
+import json
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sasl
+from sasl import AccessToken, Anonymous, Bearer, Channel, External, Password, Secret
+from sasl.secret import octets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOLDERS: dict[str, Callable[[str], Any]] = {
+    "Secret": Secret,
+    "Password": lambda secret: Password("joe", secret, authzid="jane"),
+    "Bearer": lambda secret: Bearer("joe@example.com", secret),
+    "AccessToken": AccessToken,
+}
+SHOWN: dict[str, Callable[[Any], str]] = {
+    "repr": repr,
+    "str": str,
+    "format": format,
+    "f-string": lambda value: f"{value} {value!r}",
+    "percent": lambda value: "%s %r" % (value, value),  # noqa: UP031 -- one of the ways
+    "in a list": lambda value: str([value]),
+    "json": lambda value: json.dumps(value, default=str),
+    "dir": lambda value: str([getattr(value, name) for name in dir(value) if name.startswith("__d")]),
+}
+REFUSED: dict[str, Callable[[Any], object]] = {
+    "pickle": pickle.dumps,
+    "old pickle": lambda value: pickle.dumps(value, protocol=0),
+    "deepcopy": copy.deepcopy,
+    "vars": vars,
+}
+
+holders = pytest.mark.parametrize("holder", HOLDERS)
+
+
+@holders
+@pytest.mark.parametrize("how", SHOWN)
+def test_a_secret_is_not_shown(secret: str, holder: str, how: str) -> None:
+    assert secret not in SHOWN[how](HOLDERS[holder](secret))
+
+
+@holders
+@pytest.mark.parametrize("how", REFUSED)
+def test_a_secret_leaves_in_no_copy(secret: str, holder: str, how: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        REFUSED[how](HOLDERS[holder](secret))
+    assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("holder", ["Password", "Bearer", "AccessToken"])
+@pytest.mark.parametrize("export", [dataclasses.asdict, dataclasses.astuple])
+def test_a_secret_is_not_exported_with_its_holder(secret: str, holder: str, export: Any) -> None:
+    with pytest.raises(TypeError, match="neither pickled nor copied"):
+        export(HOLDERS[holder](secret))
+
+
+def test_a_secret_alone_is_not_copied(secret: str) -> None:
+    with pytest.raises(TypeError, match="neither pickled nor copied"):
+        copy.copy(Secret(secret))
+
+
+def test_a_secret_is_revealed_on_request_only(secret: str) -> None:
+    assert Secret(secret).reveal() == secret
+    assert Secret(Secret(secret)).reveal() == secret
+    assert repr(Secret(secret)) == "Secret(***)"
+    assert repr(Password("joe", secret)) == "Password(authcid='joe', password=Secret(***), authzid=None)"
+    assert repr(Bearer("joe", secret)) == "Bearer(username='joe', token=Secret(***))"
+
+
+@pytest.mark.parametrize("text", [b"bytes", None, 7, bytearray(b"x"), ["pencil"]], ids=lambda text: type(text).__name__)
+def test_a_secret_is_a_str(text: Any) -> None:
+    with pytest.raises(sasl.UsageError, match=f"a secret is a str, not {type(text).__name__}"):
+        Secret(text)
+
+
+def test_secrets_compare_with_secrets_and_with_text() -> None:
+    assert Secret("pencil") == Secret("pencil") == "pencil"
+    assert Secret("pencil") != Secret("Pencil")
+    assert Secret("pencil") != "pencils"
+    assert Secret("p\u00e9ncil") == "p\u00e9ncil"
+    assert Secret("\ud800") == "\ud800"  # what no charset can encode is still a password of somebody
+    assert Secret("pencil") != b"pencil"
+    assert Secret("pencil").__eq__(b"pencil") is NotImplemented
+    assert Secret("") != None  # noqa: E711 -- the comparison is the point
+
+
+def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return True
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    assert Secret("one") == Secret("another")
+    assert Secret("one") == "another"
+    assert Password("joe", "one") == Password("joe", "another")
+    assert compared == [(b"one", b"another")] * 3
+
+
+def test_a_secret_has_no_hash_and_neither_has_what_holds_one(secret: str) -> None:
+    for make in HOLDERS.values():
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(make(secret))
+
+
+def test_an_empty_secret_is_false() -> None:
+    assert not Secret("")
+    assert Secret(" ")
+
+
+def test_octets_are_shown_by_their_number() -> None:
+    assert (octets(None), octets(b""), octets(b"pencil")) == ("None", "<0 octets>", "<6 octets>")
+
+
+# --- credentials
+
+
+def test_credentials_hold_what_they_were_given(secret: str) -> None:
+    password = Password("joe", secret, authzid="jane")
+    assert (password.authcid, password.password.reveal(), password.authzid) == ("joe", secret, "jane")
+    assert Password("joe", Secret(secret)) == Password("joe", secret)
+    bearer = Bearer("joe", secret)
+    assert isinstance(bearer.token, Secret)
+    assert (bearer.username, bearer.token.reveal()) == ("joe", secret)
+    assert (External().authzid, External("joe").authzid, External("").authzid) == (None, "joe", "")
+    assert (Anonymous().trace, Anonymous("joe@example.com").trace) == ("", "joe@example.com")
+    token = AccessToken(secret, None, "mail")
+    assert (token.value.reveal(), token.expires_at, token.scope) == (secret, None, "mail")
+
+
+def test_an_absent_authzid_is_not_an_empty_one() -> None:
+    assert Password("joe", "pencil").authzid is None
+    assert Password("joe", "pencil", authzid="") != Password("joe", "pencil")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [value for value in vars(sasl).values() if isinstance(value, type) and dataclasses.is_dataclass(value)],
+    ids=lambda value: value.__name__,
+)
+def test_every_public_value_is_frozen_and_has_no_room_for_more(value: Any) -> None:
+    assert value.__dataclass_params__.frozen
+    assert not hasattr(object.__new__(value), "__dict__")
+
+
+@pytest.mark.parametrize("credentials", [Password("joe", "x"), Bearer("joe", "x"), External(), Anonymous()], ids=repr)
+def test_credentials_are_frozen(credentials: Any) -> None:
+    field = dataclasses.fields(credentials)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(credentials, field, "other")
+    with pytest.raises((AttributeError, TypeError)):
+        credentials.another = "field"
+
+
+def test_a_field_can_be_replaced(secret: str) -> None:
+    assert dataclasses.replace(Password("joe", secret), authzid="jane") == Password("joe", secret, authzid="jane")
+    assert dataclasses.replace(Bearer("joe", secret), username="jane") == Bearer("jane", secret)
+
+
+WRONG: dict[str, tuple[Callable[[str], object], str]] = {
+    "authcid": (lambda secret: Password(b"joe", secret), "the authcid is a str, not bytes"),  # type: ignore[arg-type]
+    "authzid": (lambda secret: Password("joe", secret, authzid=7), "the authzid is a str, not int"),  # type: ignore[arg-type]
+    "password": (lambda secret: Password("joe", None), "the password is a str, not NoneType"),  # type: ignore[arg-type]
+    "username": (lambda secret: Bearer(None, secret), "the username is a str, not NoneType"),  # type: ignore[arg-type]
+    "token": (lambda secret: Bearer("joe", 7), "the token is a str, a callable or a token source, not int"),  # type: ignore[arg-type]
+    "no token": (lambda secret: Bearer("joe", None), "not NoneType"),  # type: ignore[arg-type]
+    "password in octets": (lambda secret: Password("joe", secret.encode()), "the password is a str, not bytes"),  # type: ignore[arg-type]
+    "token in a list": (lambda secret: Bearer("joe", [secret]), "the token is a str, .* not list"),  # type: ignore[arg-type]
+    "secret in octets": (lambda secret: Secret(secret.encode()), "a secret is a str, not bytes"),  # type: ignore[arg-type]
+    "bare password": (lambda secret: sasl.client("PLAIN", secret), "takes Password credentials, not str"),  # type: ignore[arg-type]
+    "bare password to choose for": (lambda secret: sasl.choose(["PLAIN"], secret), "not a bare text"),  # type: ignore[arg-type]
+    "password astray": (
+        lambda secret: sasl.client("PLAIN", Password("joe", secret), password=secret),
+        "does not take these options: password",
+    ),
+    "stale token in octets": (
+        lambda secret: sasl.resolve(Bearer("joe", lambda: "new"), stale=secret.encode()),  # type: ignore[arg-type]
+        "a stale token is a str",
+    ),
+    "stale token in octets, asynchronously": (
+        lambda secret: sasl.resolve_async(Bearer("joe", lambda: "new"), stale=secret.encode()).send(None),  # type: ignore[arg-type]
+        "a stale token is a str",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_unusable_credentials_are_a_usage_error(
+    secret: str, leaks: Callable[[BaseException], list[str]], what: str
+) -> None:
+    make, text = WRONG[what]
+    with pytest.raises(sasl.UsageError, match=text) as caught:
+        make(secret)
+    assert leaks(caught.value) == []
+
+
+def test_a_token_source_is_shown_by_its_type(secret: str) -> None:
+    class Vault:
+        def token(self, *, stale: str | None = None) -> AccessToken:
+            return AccessToken(secret)
+
+        def __repr__(self) -> str:
+            return secret
+
+    assert repr(Bearer("joe", Vault())) == "Bearer(username='joe', token=<Vault>)"
+    assert repr(Bearer("joe", lambda: secret)) == "Bearer(username='joe', token=<function>)"
+
+
+# --- the channel
+
+
+def test_a_channel_is_unknown_until_told() -> None:
+    channel = Channel()
+    assert (channel.tls, channel.loopback, channel.service, channel.host, channel.port) == (
+        False,
+        False,
+        "",
+        None,
+        None,
+    )
+    assert dict(channel.bindings) == {}
+
+
+def test_a_channel_keeps_its_bindings_to_itself() -> None:
+    bindings = {"tls-exporter": b"1", "tls-server-end-point": b"2"}
+    channel = Channel(bindings=bindings)
+    bindings["tls-exporter"] = b"changed"
+    assert list(channel.bindings.items()) == [("tls-exporter", b"1"), ("tls-server-end-point", b"2")]
+    with pytest.raises(TypeError):
+        channel.bindings["tls-exporter"] = b"changed"  # type: ignore[index]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        channel.tls = True  # type: ignore[misc]
+
+
+def test_a_channel_shows_its_bindings_by_their_size(secret: str) -> None:
+    channel = Channel(tls=True, service="imap", host="h", port=993, bindings={"tls-exporter": secret.encode()})
+    assert repr(channel) == (
+        f"Channel(tls=True, loopback=False, service='imap', host='h', port=993, tls-exporter=<{len(secret)} octets>)"
+    )
+
+
+@pytest.mark.parametrize("bindings", [{}, {"tls-exporter": b"exported"}])
+def test_a_channel_is_a_value_that_is_hashed_pickled_and_copied(bindings: dict[str, bytes]) -> None:
+    channel = Channel(tls=True, service="imap", host="mail.example", port=993, bindings=bindings)
+    assert hash(channel) == hash(dataclasses.replace(channel))
+    for twin in (copy.copy(channel), copy.deepcopy(channel), pickle.loads(pickle.dumps(channel))):
+        assert twin == channel
+        with pytest.raises(TypeError):
+            twin.bindings["tls-unique"] = b""  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("port", "143"), ("host", 5), ("host", b"mail.example"), ("service", None)]
+)
+def test_a_channel_says_which_of_its_facts_is_of_the_wrong_type(field: str, value: Any) -> None:
+    with pytest.raises(sasl.UsageError, match=f"the {field} of a channel is not {type(value).__name__}"):
+        Channel(**{field: value})

@@ -1,0 +1,250 @@
+"""curl, a client that is not ours, logs in at the reference servers: what it says of it, and what their record says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sasl.adapters import reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+SCHEMES = {"imap": "imap", "pop": "pop3", "smtp": "smtp"}
+LOGGED_IN, SEND_ERROR, BAD_CERTIFICATE, LOGIN_DENIED = 0, 55, 60, 67  # curl's exit codes
+
+LONG = {length: "t" * length for length in (3000, 8000)}
+# What stands in for the user's credential, by the name that the tests have for it.
+PASSWORDS = {"good": "wonderland", "wrong": "looking-glass"}
+STATES: Mapping[str, reference.TokenState] = {"good": "good", "expired": "expired", "wrong": "revoked"}
+
+protocols = pytest.mark.parametrize("protocol", list(SCHEMES))
+mechanisms = pytest.mark.parametrize("mechanism", ["PLAIN", "XOAUTH2", "OAUTHBEARER"])
+bearers = pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+tls = pytest.mark.parametrize("implicit", [True, False], ids=["implicit-tls", "starttls"])
+options = pytest.mark.parametrize("sasl_ir", [True, False], ids=["sasl-ir", "no-sasl-ir"])
+
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[reference.Servers]:
+    """Servers that offer all mechanisms."""
+    with reference.running() as servers:
+        yield known(servers)
+
+
+@pytest.fixture(scope="module")
+def xoauth2_only() -> Iterator[reference.Servers]:
+    """Servers for XOAUTH2: curl takes OAUTHBEARER for a token where both are offered, whatever it is told."""
+    with reference.running(settings=reference.Settings(mechanisms=["XOAUTH2"])) as servers:
+        yield known(servers)
+
+
+@pytest.fixture
+def servers(mechanism: str, everything: reference.Servers, xoauth2_only: reference.Servers) -> reference.Servers:
+    return xoauth2_only if mechanism == "XOAUTH2" else everything
+
+
+def known(servers: reference.Servers) -> reference.Servers:
+    for token in LONG.values():
+        servers.verifier.add_token(token, "alice")
+    return servers
+
+
+class Curl:
+    """Runs curl, each time for one login and the least that can be done after it."""
+
+    def __init__(self, folder: Path) -> None:
+        name = os.environ.get("SASLKIT_CURL", "curl")
+        binary = shutil.which(name)
+        if binary is None:
+            pytest.skip(f"there is no {name} on this machine")
+        self.binary = binary
+        self.message = folder / "message"
+        self.message.write_text("Subject: hello\r\n\r\nhello\r\n")
+
+    def __call__(
+        self,
+        endpoint: reference.Endpoint,
+        *arguments: str,
+        implicit: bool = True,
+        password: str = "",
+        token: str = "",
+    ) -> int:
+        """Return the exit code. The secret goes in over stdin; neither of the two may show it."""
+        scheme, port = SCHEMES[endpoint.protocol], endpoint.tls_port if implicit else endpoint.port
+        done = {
+            "imap": ("--request", "NOOP"),
+            "pop": (),
+            "smtp": ("--mail-from", "a@example.org", "--mail-rcpt", "b@example.org", "-T", str(self.message)),
+        }
+        lines = [f'user = "alice:{password}"'] if password else ["user = alice", f'oauth2-bearer = "{token}"']
+        run = subprocess.run(
+            [
+                *(self.binary, "-q", "-sS", "--noproxy", "*", "--max-time", "20", "--config", "-"),
+                *(*done[endpoint.protocol], *arguments, f"{scheme}{'s' * implicit}://localhost:{port}/"),
+            ],
+            input="\n".join(lines),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        shown = run.stdout + run.stderr + repr(endpoint.sessions[-1].transcript if endpoint.sessions else "")
+        assert (password or token) not in shown
+        assert ("Login denied" in run.stderr) == (run.returncode == LOGIN_DENIED), run.stderr
+        return run.returncode
+
+
+@pytest.fixture
+def curl(tmp_path: Path) -> Curl:
+    return Curl(tmp_path)
+
+
+def log_in(
+    curl: Curl,
+    servers: reference.Servers,
+    protocol: str,
+    mechanism: str,
+    kind: str = "good",
+    *,
+    implicit: bool = True,
+    sasl_ir: bool = True,
+    length: int = 0,
+) -> int:
+    endpoint = endpoint_of(servers, protocol)
+    arguments = ["--cacert", str(servers.ca_file), "--login-options", f"AUTH={mechanism}"]
+    arguments += ["--ssl-reqd"] * (not implicit) + ["--sasl-ir"] * sasl_ir
+    if mechanism == "PLAIN":
+        return curl(endpoint, *arguments, implicit=implicit, password=PASSWORDS[kind])
+    return curl(endpoint, *arguments, implicit=implicit, token=LONG.get(length) or servers.tokens[STATES[kind]])
+
+
+def endpoint_of(servers: reference.Servers, protocol: str) -> reference.Endpoint:
+    return {"imap": servers.imap, "pop": servers.pop, "smtp": servers.smtp}[protocol]
+
+
+def last_session(servers: reference.Servers, protocol: str) -> reference.Session:
+    """The last connection, once its login is on record: curl may be gone before the server has noticed."""
+    session = endpoint_of(servers, protocol).sessions[-1]
+    deadline = time.monotonic() + 10
+    while not session.attempts and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return session
+
+
+def sends_initial_response(protocol: str, sasl_ir: bool, length: int = 0) -> bool:
+    """Whether curl does: unasked in IMAP, which lists SASL-IR; elsewhere if told to, and if the command is no longer
+    than 255 octets in POP3 and 512 in SMTP.
+    """
+    return protocol == "imap" or (sasl_ir and not length)
+
+
+@tls
+@options
+@mechanisms
+@protocols
+def test_curl_logs_in(
+    curl: Curl, servers: reference.Servers, *, protocol: str, mechanism: str, sasl_ir: bool, implicit: bool
+) -> None:
+    code = log_in(curl, servers, protocol, mechanism, implicit=implicit, sasl_ir=sasl_ir)
+
+    assert code == LOGGED_IN
+    initial = sends_initial_response(protocol, sasl_ir)
+    session = last_session(servers, protocol)
+    assert list(session.attempts) == [
+        reference.Attempt(mechanism, True, initial, 1 if initial else 2, "accepted", "alice")
+    ]
+
+
+@options
+@pytest.mark.parametrize("length", list(LONG))
+@bearers
+@protocols
+def test_curl_logs_in_with_a_long_token(
+    curl: Curl, servers: reference.Servers, *, protocol: str, mechanism: str, length: int, sasl_ir: bool
+) -> None:
+    code = log_in(curl, servers, protocol, mechanism, sasl_ir=sasl_ir, length=length)
+
+    assert code == LOGGED_IN
+    initial = sends_initial_response(protocol, sasl_ir, length)
+    session = last_session(servers, protocol)
+    assert list(session.attempts) == [
+        reference.Attempt(mechanism, True, initial, 1 if initial else 2, "accepted", "alice")
+    ]
+
+
+@tls
+@options
+@pytest.mark.parametrize(
+    ("mechanism", "kind"),
+    [("PLAIN", "wrong"), *((name, kind) for name in ("XOAUTH2", "OAUTHBEARER") for kind in ("wrong", "expired"))],
+)
+@protocols
+def test_curl_is_refused_and_the_next_login_succeeds(
+    curl: Curl, servers: reference.Servers, *, protocol: str, mechanism: str, kind: str, sasl_ir: bool, implicit: bool
+) -> None:
+    code = log_in(curl, servers, protocol, mechanism, kind, implicit=implicit, sasl_ir=sasl_ir)
+
+    assert code == LOGIN_DENIED
+    session = last_session(servers, protocol)
+    assert session.identity is None
+    (attempt,) = session.attempts
+    initial = sends_initial_response(protocol, sasl_ir)
+    assert (attempt.mechanism, attempt.tls, attempt.initial_response) == (mechanism, True, initial)
+    turns, outcome = 1 if initial else 2, "expired" if kind == "expired" else "credentials"
+    if mechanism == "OAUTHBEARER":  # one octet answers the error challenge (RFC 7628 section 3.2.3)
+        turns += 1
+        assert ("C", "<1 octets>") in session.transcript
+    if mechanism == "XOAUTH2":  # curl hangs up at the error challenge
+        outcome = "unfinished"
+    assert (attempt.turns, attempt.outcome) == (turns, outcome)
+
+    assert log_in(curl, servers, protocol, mechanism, implicit=implicit, sasl_ir=sasl_ir) == LOGGED_IN
+
+
+@protocols
+def test_curl_takes_oauthbearer_where_both_are_offered(
+    curl: Curl, everything: reference.Servers, protocol: str
+) -> None:
+    assert log_in(curl, everything, protocol, "XOAUTH2") == LOGGED_IN
+
+    (attempt,) = last_session(everything, protocol).attempts
+    assert attempt.mechanism == "OAUTHBEARER"
+
+
+@protocols
+def test_a_password_is_not_sent_to_a_server_that_does_not_list_plain(
+    curl: Curl, xoauth2_only: reference.Servers, protocol: str
+) -> None:
+    assert log_in(curl, xoauth2_only, protocol, "PLAIN") == LOGIN_DENIED
+
+    assert not endpoint_of(xoauth2_only, protocol).sessions[-1].attempts
+
+
+@protocols
+def test_nothing_is_offered_before_tls(curl: Curl, everything: reference.Servers, protocol: str) -> None:
+    endpoint = endpoint_of(everything, protocol)
+
+    code = curl(endpoint, "--login-options", "AUTH=PLAIN", implicit=False, password="wonderland")
+
+    # In SMTP curl goes on without a login where there is no AUTH at all, and may not send mail.
+    assert code == (SEND_ERROR if protocol == "smtp" else LOGIN_DENIED)
+    assert not endpoint.sessions[-1].attempts
+    assert not any("PLAIN" in text for _, text in endpoint.sessions[-1].transcript)
+
+
+@tls
+@protocols
+def test_curl_does_not_trust_the_servers_unless_it_is_told_to(
+    curl: Curl, everything: reference.Servers, protocol: str, *, implicit: bool
+) -> None:
+    endpoint = endpoint_of(everything, protocol)
+
+    assert curl(endpoint, "--ssl-reqd", implicit=implicit, password="wonderland") == BAD_CERTIFICATE
+
+    assert not endpoint.sessions[-1].attempts

@@ -1,0 +1,143 @@
+"""README.md is true: its examples run, at real servers, and its tables say what there is."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sasl
+import sasl.mechanisms
+from sasl.adapters.reference import Servers, running
+from sasl.adapters.wire import imap
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+USER, PASSWORD = "user@example.com", "correct horse battery staple"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    with running(users={USER: PASSWORD}) as servers:
+        yield servers
+
+
+def run(script: str, servers: Servers) -> dict[str, Any]:
+    """Run a script of the README with the servers of this machine in place of those of example.com."""
+    for old, new in [
+        ('"imap.example.com"', f'"localhost", {servers.imap.tls_port}'),
+        ('"pop.example.com"', f'"localhost", {servers.pop.tls_port}'),
+        ('"smtp.example.com", 587', f'"localhost", {servers.smtp.port}'),
+    ]:
+        script = script.replace(old, new)
+    names: dict[str, Any] = {"token": servers.tokens["good"], "password": PASSWORD, "__name__": "readme"}
+    exec(compile(script, "README.md", "exec"), names)
+    return names
+
+
+def outcomes(servers: Servers) -> list[tuple[str, str]]:
+    """Who tried to log in where, and what became of it."""
+    endpoints = (servers.imap, servers.pop, servers.smtp)
+    return [(end.protocol, at.outcome) for end in endpoints for session in end.sessions for at in session.attempts]
+
+
+def script_with(text: str) -> str:
+    (found,) = [script for script in blocks("python") if text in script]
+    return found
+
+
+def test_the_interactive_examples_print_what_they_show() -> None:
+    example = doctest.DocTestParser().get_doctest("\n".join(blocks("pycon")), {}, "README.md", "README.md", 0)
+    assert len(example.examples) > 10
+    said: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(example, out=said.append)
+    assert "".join(said) == ""
+
+
+def test_a_token_logs_in_with_each_library(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(servers.ca_file))
+    run(script_with("poplib.POP3_SSL("), servers)
+    assert outcomes(servers) == [("imap", "accepted"), ("pop", "accepted"), ("smtp", "accepted")]
+
+
+def test_the_drop_in_classes_log_in(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(servers.ca_file))
+    run(script_with("smtp.login("), servers)
+    assert outcomes(servers) == [("imap", "accepted"), ("smtp", "accepted")]
+
+
+def test_a_refusal_says_why(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(servers.ca_file))
+    servers.verifier.add_token("an-expired-token", USER, "expired")
+    run(script_with("except sasl.AuthenticationFailed as error:\n        assert isinstance"), servers)
+    assert outcomes(servers) == [("imap", "expired")]
+    assert "invalid_token" in capsys.readouterr().out
+
+
+def test_a_tester_sees_what_the_client_did(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    run(script_with("import running"), servers)
+    assert "invalid_token" in capsys.readouterr().out
+
+
+def test_a_client_of_any_kind_logs_in_at_sasl_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", sysconfig.get_path("scripts"))
+    names: dict[str, Any] = {}
+    exec(compile(script_with('["sasl", "serve"]'), "README.md", "exec"), names)
+    assert names["imap"].state == "LOGOUT"
+    assert names["serving"].returncode == 0
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("good", sasl.Success), ("expired", sasl.Failure)])
+def test_the_loop_of_a_binding_carries_a_login(servers: Servers, state: str, outcome: type) -> None:
+    """The loop, against the wire of a server."""
+    authenticate = run(script_with("def authenticate("), servers)["authenticate"]
+    channel = sasl.Channel(tls=True, service="imap")
+    server = imap.ServerWire(["XOAUTH2"], channel=channel, capabilities=["IMAP4rev1"])
+    replies: list[bytes] = []
+
+    def write(line: bytes) -> None:
+        answer = server.receive(line)
+        while isinstance(answer, sasl.Question):
+            assert server.exchange is not None
+            answer = server.answered(sasl.settle(server.exchange, answer, servers.verifier))
+        replies.append(answer.octets)
+
+    credentials = sasl.Bearer(USER, servers.tokens[state])  # type: ignore[index]
+    arguments = (lambda: replies.pop(0), write, ("IMAP4rev1", "SASL-IR", "AUTH=XOAUTH2"), credentials, channel)
+    if outcome is sasl.Success:
+        assert authenticate(*arguments) == ("IMAP4rev1",)
+    else:
+        with pytest.raises(sasl.AuthenticationFailed):
+            authenticate(*arguments)
+    assert isinstance(server.result, outcome)
+
+
+def test_the_table_of_mechanisms_is_the_table() -> None:
+    section = README.partition("## Mechanisms\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    said = {name: (credentials, sides, tls) for name, credentials, sides, tls, *_ in rows[2:]}
+    assert said == {
+        row.name: (
+            f"`{row.credentials.__name__}`",
+            ", ".join(side for side in ("client", "server") if getattr(row, side)),
+            "yes" if row.plaintext else "no",
+        )
+        for row in sasl.mechanisms.ROWS
+    }
+
+
+def test_what_is_called_public_is_there() -> None:
+    section = README.partition("## Public and stable\n")[2]
+    for module in re.findall(r"`(sasl\.[a-z.]+)`", section):
+        __import__(module)
+    assert all(hasattr(sasl, name) for name in sasl.__all__)
