@@ -7,9 +7,14 @@ dropped (B.1 before C.1.2), as most implementations do; GNU SASL makes it a spac
 from __future__ import annotations
 
 import unicodedata
+from itertools import groupby
+from typing import Final
 
 from .errors import LimitExceeded, UsageError
 from .limits import DEFAULT_LIMITS
+from .secret import Secret
+
+_UNICODE: Final = unicodedata.ucd_3_2_0
 
 
 def saslprep(text: str, *, stored: bool = False, limit: int = DEFAULT_LIMITS.prep_characters) -> str:
@@ -24,7 +29,23 @@ def saslprep(text: str, *, stored: bool = False, limit: int = DEFAULT_LIMITS.pre
         raise LimitExceeded(f"SASLprep of more than {limit} characters")
     if text.isascii() and text.isprintable():
         return text
-    return _prepare(text, stored=stored, limit=limit)
+    prepared = _prepare(text, limit=limit)
+    if stored:
+        _check_assigned(prepared)
+    return prepared
+
+
+def prepared_secret(secret: Secret, *, stored: bool = False, limit: int = DEFAULT_LIMITS.prep_characters) -> Secret:
+    """Return the prepared form of a secret, as `saslprep` does; the secret itself keeps it for the next call.
+
+    So it costs once for each credential, and is gone with it.
+    """
+    memo = secret.prepared
+    if memo is None or max(len(memo.reveal()), len(secret.reveal())) > limit:
+        memo = secret.prepared = Secret(saslprep(secret.reveal(), limit=limit))
+    if stored:
+        _check_assigned(memo.reveal())
+    return memo
 
 
 def has_controls(text: str) -> bool:
@@ -36,7 +57,7 @@ def has_controls(text: str) -> bool:
     return any(stringprep.in_table_c21_c22(char) or stringprep.in_table_c5(char) for char in text)
 
 
-def _prepare(text: str, *, stored: bool, limit: int) -> str:
+def _prepare(text: str, *, limit: int) -> str:
     import stringprep as tables  # 3 ms, and nobody with an ASCII name needs it
 
     mapped = "".join(
@@ -44,7 +65,7 @@ def _prepare(text: str, *, stored: bool, limit: int) -> str:
         for char in text
         if not tables.in_table_b1(char)
     )  # fmt: skip
-    prepared = unicodedata.ucd_3_2_0.normalize("NFKC", mapped)
+    prepared = _normalized(mapped)
     if len(prepared) > limit:
         raise LimitExceeded(f"SASLprep to more than {limit} characters")
     prohibited = (
@@ -61,10 +82,38 @@ def _prepare(text: str, *, stored: bool, limit: int) -> str:
     for char in prepared:
         if any(prohibits(char) for prohibits in prohibited):
             raise UsageError("a character that SASLprep prohibits (RFC 4013 section 2.3)")
-        if stored and tables.in_table_a1(char):
-            raise UsageError("a code point that Unicode 3.2 does not assign (RFC 4013 section 2.5)")
     if any(map(tables.in_table_d1, prepared)):
         ends_right_to_left = tables.in_table_d1(prepared[0]) and tables.in_table_d1(prepared[-1])
         if not ends_right_to_left or any(map(tables.in_table_d2, prepared)):
             raise UsageError("left-to-right and right-to-left text is mixed (RFC 4013 section 2.4)")
     return prepared
+
+
+def _check_assigned(prepared: str) -> None:
+    if not prepared.isascii() and any(map(_unassigned, prepared)):
+        raise UsageError("a code point that Unicode 3.2 does not assign (RFC 4013 section 2.5)")
+
+
+def _unassigned(char: str) -> bool:
+    """Table A.1 of RFC 3454. Its noncharacters are not in it, but in C.4, and never come here."""
+    return _UNICODE.category(char) == "Cn"
+
+
+def _normalized(text: str) -> str:
+    """NFKC as in Unicode 3.2, in linear time.
+
+    A code point that it does not assign has no properties there: it combines with nothing and keeps its place.
+    Python knows later properties of it, so the text is normalized between such code points.
+    """
+    parts = ("".join(part) for _, part in groupby(text, _unassigned))
+    return "".join(part if _unassigned(part[0]) else _UNICODE.normalize("NFKC", _ordered(part)) for part in parts)
+
+
+def _ordered(text: str) -> str:
+    """Decompose, and put the marks behind each letter in canonical order.
+
+    Python sorts them by insertion, which takes a time quadratic in their number where they are out of order.
+    """
+    decomposed = (mark for char in text for mark in _UNICODE.normalize("NFKD", char))
+    runs = groupby(decomposed, lambda char: _UNICODE.combining(char) == 0)
+    return "".join(char for _, run in runs for char in sorted(run, key=_UNICODE.combining))

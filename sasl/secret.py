@@ -16,10 +16,13 @@ from .errors import UsageError
 class Secret:
     """Holds one secret text.
 
+    Attributes:
+        prepared: the form that `sasl.prep` made of it, or None; kept so that it is made once.
+
     Raises UsageError if given anything but a str or another Secret.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_text", "prepared")
 
     def __init__(self, text: str | Secret) -> None:
         if isinstance(text, Secret):
@@ -29,6 +32,7 @@ class Secret:
             del self, text  # a password in bytes is a password too: no frame of the error shows it
             raise UsageError(f"a secret is a str, not {kind}")
         self._text = text
+        self.prepared: Secret | None = None
 
     def reveal(self) -> str:
         """Return the text. The one way to it, so that every use can be found."""
