@@ -476,7 +476,7 @@ def _half_open(mechanism: str, message: bytes | None, count: int) -> list[sasl.S
 
 # --- time
 
-_SECRETS: Final = {"password", "token", "secret", "stale", "presented", "value", "proof", "signature", "digest"}
+_SECRETS: Final = {"password", "token", "secret", "stale", "prepared", "presented", "value", "proof", "signature", "digest"}
 
 
 def comparisons(source: str) -> list[str]:
