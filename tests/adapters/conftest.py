@@ -90,6 +90,7 @@ class Server:
             with contextlib.ExitStack() as stack:
                 stack.callback(lambda: self._sock.close())
                 self._sock = sock
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # tickets of TLS are 40 ms otherwise
                 self._sock.settimeout(5)
                 if self._tls:
                     self._start_tls()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,16 @@ def script(*arguments: str, secret: str = PASSWORD, **settings: Any) -> Result:
     assert [form for form in forms(secret) if form in out + err] == []
     assert "Traceback" not in err, err
     return Result(process.returncode, out, err)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals() -> Iterator[None]:
+    """A run under nohup ignores SIGHUP, one in the background SIGINT; the commands that it starts would as well."""
+    defaults = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
