@@ -6,13 +6,14 @@ rules of the exchange are the wire's, all rules of the connection are here: what
 
 from __future__ import annotations
 
-import logging
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
+from errno import EBADF, ENETDOWN, ENETRESET, ENOTCONN
 from io import BufferedReader
 from ipaddress import ip_address
 from socket import MSG_PEEK
-from ssl import SSLError, SSLSocket, create_default_context
+from ssl import SSLEOFError, SSLError, SSLSocket, SSLZeroReturnError, create_default_context
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
 
@@ -27,21 +28,23 @@ from sasl.errors import (
     SASLError,
     UsageError,
 )
-from sasl.registry import canonical, client, lookup
+from sasl.policy import against
+from sasl.registry import Mechanism, canonical, client, lookup
 from sasl.resolve import resolve
 from sasl.secret import Secret
 from sasl.steps import Complete
 
+from .channel_binding import bindings
 from .wire._client import LONGEST_LINE, printable, text_of
 from .wire._login import login_exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from socket import socket
     from ssl import SSLContext
 
     from sasl.credentials import Token
-    from sasl.policy import Policy
+    from sasl.policy import Choice, Policy
     from sasl.steps import ClientSteps
 
     from .wire.line import Line
@@ -53,10 +56,11 @@ T = TypeVar("T")
 READ: Final = LONGEST_LINE + 1
 """Octets to read at most for one line: one more than a wire takes, so that it sees that there are too many."""
 
+_NO_CONNECTION: Final = (EBADF, ENETDOWN, ENETRESET, ENOTCONN)
+_TIMED_OUT_BEFORE: Final = ("cannot read from timed out object",)
+"""What the file of a socket raises from its first time-out on."""
 _PATIENCE: Final = 10
 """How many times a connection's own time-out a login may take."""
-
-_log: Final = logging.getLogger("sasl")
 
 
 class Wire(Protocol):
@@ -157,7 +161,8 @@ class Dialogue:
             raise wire.error
 
     def _show(self, who: str, text: str) -> None:
-        _log.debug("%s: %s", who, text)
+        if (logging := sys.modules.get("logging")) is not None:  # who has not imported it listens to nothing
+            logging.getLogger("sasl").debug("%s: %s", who, text)
         if self._printing:
             print(f"{who}: {text}", file=sys.stderr)
 
@@ -213,6 +218,50 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
         host=_looked_up(host) if host else None,
         port=port or peer[1],
     )
+
+
+def bound(
+    channel: Channel,
+    sock: socket | None,
+    offered: Iterable[str],
+    credentials: Credentials,
+    *,
+    policy: Policy,
+    mechanism: str | None,
+) -> Channel:
+    """Return the channel with its bindings, where a mechanism may be chosen that has a use for them.
+
+    That is one with -PLUS, and its twin without: it tells the server that it saw no -PLUS. All other logins do without:
+    bindings want the server's certificate parsed, and cryptography takes 40 ms to import.
+    """
+    wanted = None if mechanism is None else canonical(mechanism)
+    if not isinstance(sock, SSLSocket) or policy.channel_binding == "never":
+        return channel
+    if not any(_binds(name, credentials, wanted) for name in offered):
+        return channel
+    return replace(channel, bindings=bindings(sock))
+
+
+def remember(policy: Policy, choice: Choice, credentials: Credentials) -> None:
+    """Pin the account to what it has just logged in with; a store of pins that fails does not undo the login."""
+    try:
+        policy.remember(choice, credentials)
+    except UsageError as error:
+        import logging
+
+        logging.getLogger("sasl").warning("the mechanism is not remembered: %s", error)
+
+
+def _binds(name: str, credentials: Credentials, wanted: str | None) -> bool:
+    """Whether an offered mechanism may be chosen and is, or has, one with channel binding."""
+    try:
+        row = lookup(name)
+        if wanted not in (None, row.name) or not isinstance(credentials, row.credentials):
+            return False
+        # What is of use to an eavesdropper has no -PLUS; to look for one might read the metadata of all packages.
+        return row.twin is not None or (not row.plaintext and lookup(f"{row.name}-PLUS").twin == row.name)
+    except (MechanismUnavailable, UsageError):
+        return False
 
 
 class _Unusable:
@@ -279,14 +328,28 @@ def callbacks(respond: Respond | None, initial: bytes | str | None) -> ClientSte
         challenge = yield Complete(_octets(response))
 
 
-def check_plaintext(name: str, policy: Policy, channel: Channel) -> None:
-    """Refuse to send what may be usable to an eavesdropper, where the policy does not allow it."""
+def is_gone(error: BaseException) -> bool:
+    """Whether an error, whatever the library, says that a connection is of no use any more: ours does, or the socket's.
+
+    After a time-out nobody knows whose answer comes next. A connection that was refused never was one.
+    """
+    if isinstance(error, ConnectionRefusedError) or not isinstance(error, OSError):
+        return isinstance(error, ConnectionLost)
+    lost = isinstance(error, ConnectionLost | ConnectionError | TimeoutError | SSLEOFError | SSLZeroReturnError)
+    return lost or error.errno in _NO_CONNECTION or error.args == _TIMED_OUT_BEFORE
+
+
+def check_allowed(name: str, policy: Policy, channel: Channel) -> None:
+    """Refuse a mechanism that a callback speaks, where the policy has something against it.
+
+    One that is not known here may send what is usable to an eavesdropper, and is as weak as one can be.
+    """
     try:
-        protects = not lookup(name).plaintext
+        row = lookup(name)
     except MechanismUnavailable:
-        protects = False
-    if not protects and not policy.permits_plaintext(channel):
-        raise PolicyViolation(f"{name} may send the credential in the clear, and there is no TLS")
+        row = Mechanism(name, None, None, Password, client_first=True, plaintext=True, rank=0)
+    if reason := against(row, policy, channel):
+        raise PolicyViolation(f"the policy does not allow {row.name}: {reason}")
 
 
 def credentials_of(user: str, secret: Credentials | Token) -> Credentials:

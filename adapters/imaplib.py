@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import imaplib
 import os
+import re
 from functools import partial
 from ssl import SSLSocket, create_default_context
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
@@ -22,6 +23,7 @@ from sasl.errors import (
     MechanismUnavailable,
     PolicyViolation,
     ProtocolError,
+    SASLError,
     ServerNotProven,
     TemporaryFailure,
     UsageError,
@@ -32,14 +34,13 @@ from sasl.secret import Secret
 from . import _binding
 from ._binding import CheckedContext, Dialogue, LibraryError, credentials_of, guarded
 from .wire._client import printable
-from .wire.imap import LOGIN, choose, client_wire
+from .wire.imap import LOGIN, choose, client_wire, mechanisms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from ssl import SSLContext
 
     from sasl.credentials import Credentials, Token
-    from sasl.errors import SASLError
     from sasl.policy import Choice
 
     from .wire.imap import ClientWire, LoginWire
@@ -50,6 +51,9 @@ Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
 
 _SHOWS_LINES: Final = 4
 """The level from which imaplib's debug output shows what is sent."""
+_UNDER_TLS: Final = ("TLS session already established",)
+"""What imaplib says to a second starttls(), though nothing is lost."""
+_LOGGED_OUT: Final = re.compile(r"command \S+ illegal in state LOGOUT, only allowed in states .*")
 
 
 def authenticate(
@@ -92,14 +96,17 @@ def run(
     dialogue = Dialogue(conn.send, partial(_readline, conn), partial(_close, conn), printing=conn.debug >= _SHOWS_LINES)
 
     def attempt() -> Answer:
-        channel = _binding.describe(conn.sock, "imap", conn.host, conn.port)
+        sock, allowed = conn.sock, policy or DEFAULT_POLICY
+        channel = _binding.describe(sock, "imap", conn.host, conn.port)
         _binding.check(credentials, mechanism, channel, command=LOGIN)
         _check_state(conn)
+        offered = mechanisms(conn.capabilities)
+        channel = _binding.bound(channel, sock, offered, credentials, policy=allowed, mechanism=mechanism)
         with _binding.clocked(conn, timeout):
             choice = choose(
                 conn.capabilities,
                 credentials,
-                policy=policy or DEFAULT_POLICY,
+                policy=allowed,
                 channel=channel,
                 mechanism=mechanism,
             )
@@ -121,9 +128,24 @@ def run(
             finally:
                 conn.debug = debug
             conn.state = "AUTH"
+            _binding.remember(allowed, choice, ready)
             return "OK", text or [b""]
 
     return guarded(attempt, dialogue, partial(_translated, dialogue))
+
+
+def is_session_lost(error: BaseException) -> bool:
+    """Whether an error of imaplib or of `authenticate` says that the session is gone: log in on a new connection then.
+
+    So it is after BYE (a token that has expired, too long a pause, a restart), at the end of the connection, after a
+    time-out and where imaplib has lost track of the answers. It is False for a refusal, which a new connection gets
+    as well, and for a mailbox that has become read-only.
+    """
+    if isinstance(error, SASLError) or not isinstance(error, imaplib.IMAP4.error):
+        return _binding.is_gone(error)
+    if isinstance(error, imaplib.IMAP4.abort):
+        return not isinstance(error, imaplib.IMAP4.readonly) and error.args != _UNDER_TLS
+    return _LOGGED_OUT.fullmatch(str(error)) is not None
 
 
 class IMAP4(imaplib.IMAP4):
@@ -147,6 +169,12 @@ class IMAP4(imaplib.IMAP4):
         password = credentials_of(user, password)
         return authenticate(self, password, policy=self.policy, mechanism=self.mechanism)
 
+    def login_cram_md5(self, user: str, password: Credentials | Token) -> Answer:
+        """Log in by CRAM-MD5, where `policy` allows it by name; as `authenticate` does."""
+        password = Secret(password) if isinstance(password, str) else _binding.veiled(password)
+        password = credentials_of(user, password)
+        return authenticate(self, password, policy=self.policy, mechanism="CRAM-MD5")
+
     def starttls(self, ssl_context: SSLContext | None = None) -> tuple[Literal["OK"], list[None]]:
         """Start TLS. Without a context, ssl.create_default_context() is used, which checks the certificate.
 
@@ -155,7 +183,7 @@ class IMAP4(imaplib.IMAP4):
         TLS raises is SSLError.
         """
         if isinstance(self.sock, SSLSocket):
-            raise self.abort("TLS session already established")  # as imaplib does, but IMAP4_SSL does not know it
+            raise self.abort(*_UNDER_TLS)  # as imaplib does, but IMAP4_SSL does not know it
         close = partial(_close, self)
         checked = CheckedContext(ssl_context, partial(_unread, self), close, IMAPPolicyViolation)
 

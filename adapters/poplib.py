@@ -1,4 +1,4 @@
-"""poplib: `authenticate` for its connections, and drop-in classes with login() and auth() (RFC 5034).
+"""poplib: `authenticate` for its connections, and drop-in classes with login(), auth() (RFC 5034) and apop().
 
 poplib has neither AUTH nor a public way to send a command, and reads no line of more than 2,048 octets: a Kerberos
 ticket is longer. So lines go over the connection's `sock` and `file`, each in one write.
@@ -7,12 +7,13 @@ ticket is longer. So lines go over the connection's `sock` and `file`, each in o
 from __future__ import annotations
 
 import poplib
+import re
 import sys
 from functools import partial
 from ssl import SSLSocket, create_default_context
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from sasl.credentials import Credentials
+from sasl.credentials import Credentials, Password
 from sasl.errors import (
     AuthenticationFailed,
     AuthorizationFailed,
@@ -22,6 +23,7 @@ from sasl.errors import (
     MechanismUnavailable,
     PolicyViolation,
     ProtocolError,
+    SASLError,
     ServerNotProven,
     TemporaryFailure,
     UsageError,
@@ -33,7 +35,7 @@ from sasl.secret import Secret
 
 from . import _binding
 from ._binding import READ, CheckedContext, Dialogue, LibraryError, credentials_of, guarded, type_of
-from .wire.pop import USER, CapaWire, ClientWire, choose, client_wire
+from .wire.pop import APOP, USER, CapaWire, ClientWire, apop_exchange, choose, client_wire, mechanisms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,16 +43,21 @@ if TYPE_CHECKING:
 
     from sasl.channel import Channel
     from sasl.credentials import Token
-    from sasl.errors import SASLError
     from sasl.policy import Choice
 
     from ._binding import Respond
-    from .wire.pop import UserWire
+    from .wire.pop import ApopWire, UserWire
 
-    Watch: TypeAlias = Callable[[Choice, ClientWire | UserWire], object]
+    Watch: TypeAlias = Callable[[Choice, ClientWire | UserWire | ApopWire], object]
 
 _EOF: Final = ("-ERR EOF",)
 """What poplib's error holds at the end of the connection; lines of a server are bytes."""
+_ENDS: Final = re.compile(
+    rb"-ERR (?:\[SYS/TEMP(?:/[^\]]*)?\] ?)?(?!\[).*"
+    rb"(?:session (?:\w+ ){0,2}(?:expired|invalid|ended|closed)|disconnect|inactiv|idle|time[d-]? ?out|shutting down)",
+    re.IGNORECASE,
+)
+"""How servers say that they end a session: Dovecot's "Disconnected for inactivity", "Server shutting down"; others'."""
 
 
 def authenticate(
@@ -65,8 +72,9 @@ def authenticate(
     """Log in; return the server's line (b"+OK ...") as poplib's commands do.
 
     The mechanism is chosen from CAPA as `sasl.choose` does; for a password that none of them takes, USER and PASS
-    stand in. `initial_response=False` never sends one with the command. `timeout` is in seconds, for the whole login;
-    without it, each read and write has the connection's own time-out, and the whole login ten times that.
+    stand in, and before them APOP, where the policy allows "POP-APOP" and the greeting has a usable timestamp.
+    `initial_response=False` never sends one with the command. `timeout` is in seconds, for the whole login; without
+    it, each read and write has the connection's own time-out, and the whole login ten times that.
     Raises the classes below, all of them error_proto, and UsageError and TokenError. The connection is usable after
     a refusal; where the exchange was cut or the server broke the protocol, it is closed. Each call sends the credential
     once: a second one on the same connection sends it again.
@@ -92,32 +100,54 @@ def run(
     dialogue = _dialogue(conn)
 
     def attempt() -> bytes:
+        sock, allowed = conn.sock, policy or DEFAULT_POLICY
         channel = _channel(conn)
         _binding.check(credentials, mechanism, channel, command=USER)
+        if mechanism is not None and canonical(mechanism) == APOP and isinstance(credentials, Password):
+            apop_exchange(credentials, b"").start()  # the same for what is no mechanism
         _check_connected(conn)
         with _binding.clocked(conn, timeout):
+            greeting = conn.getwelcome()
+            capabilities = _capabilities(dialogue)
+            offered = mechanisms(capabilities)
+            channel = _binding.bound(channel, sock, offered, credentials, policy=allowed, mechanism=mechanism)
             choice = choose(
-                _capabilities(dialogue),
+                capabilities,
                 credentials,
-                policy=policy or DEFAULT_POLICY,
+                policy=allowed,
                 channel=channel,
                 mechanism=mechanism,
+                greeting=greeting,
             )
             ready = _binding.resolved(credentials)
-            wire = client_wire(choice, ready, initial_response=initial_response)
+            wire = client_wire(choice, ready, initial_response=initial_response, greeting=greeting)
             if watch is not None:
                 watch(choice, wire)
             dialogue.hold(wire)
+            _binding.remember(allowed, choice, ready)
             return dialogue.last.rstrip(b"\r\n")
 
     return guarded(attempt, dialogue, partial(_translated, dialogue))
 
 
+def is_session_lost(error: BaseException) -> bool:
+    """Whether an error of poplib or of `authenticate` says that the session is gone: log in on a new connection then.
+
+    So it is at the end of the connection, after a time-out, and where a -ERR without a code, or with SYS/TEMP, says
+    in words that the server ends it: POP3 has no reply for that. It is False for a refusal, which a new connection
+    gets as well. Marks for deletion are gone with the session.
+    """
+    if isinstance(error, SASLError) or not isinstance(error, poplib.error_proto):
+        return _binding.is_gone(error)
+    said = error.args[0] if error.args else b""
+    return error.args == _EOF or (isinstance(said, bytes) and _ENDS.match(said) is not None)
+
+
 class POP3(poplib.POP3):
-    """poplib's POP3 with login() and auth(), and a stls() that checks the server's certificate by default.
+    """poplib's POP3 with login() and auth(), with an apop() and a stls() that check what the server sends.
 
     Attributes:
-        policy: what login() and auth() may do.
+        policy: what login(), auth() and apop() may do.
         mechanism: the one mechanism for login(), or None for the strongest that fits.
     """
 
@@ -133,7 +163,7 @@ class POP3(poplib.POP3):
             raise
 
     def login(self, user: str, password: Credentials | Token) -> bytes:
-        """Log in by SASL, or by USER and PASS where the server has no mechanism for a password; as `authenticate` does.
+        """Log in by SASL, or by POP3's own commands where the server has no mechanism for a password: `authenticate`.
 
         `password` is the user's password (a str or a `sasl.Secret`), credentials, or a callable or token source for
         the user's bearer token.
@@ -141,6 +171,18 @@ class POP3(poplib.POP3):
         password = Secret(password) if isinstance(password, str) else _binding.veiled(password)
         password = credentials_of(user, password)
         return authenticate(self, password, policy=self.policy, mechanism=self.mechanism)
+
+    def apop(self, user: str, password: Credentials | Token) -> bytes:
+        """Log in by APOP; return the server's line (b"+OK ...").
+
+        `password` is a str, a `sasl.Secret` or a `Password`. `policy` has to allow "POP-APOP": MD5 is broken, and
+        whoever listens can try passwords.
+        Raises as `authenticate` does, POPMechanismUnavailable where the greeting has no timestamp or one that is not a
+        msg-id: poplib hashes what anybody puts there, which can give the password away (CVE-2007-1558).
+        """
+        password = Secret(password) if isinstance(password, str) else _binding.veiled(password)
+        password = credentials_of(user, password)
+        return authenticate(self, password, policy=self.policy, mechanism=APOP)
 
     def auth(
         self,
@@ -153,7 +195,8 @@ class POP3(poplib.POP3):
         `authobject` is called with each challenge (bytes) and returns the response (bytes, or str for UTF-8) or None
         to cancel; or it is credentials, and the mechanism is one that is registered here. `initial_response`, which
         excludes an `authobject`, is all that such an exchange needs: a challenge after it cancels.
-        A mechanism that is not known to protect the credential wants TLS, as `policy` has it.
+        `policy` holds for the mechanism; one that is not known here wants TLS, and no pin and no required channel
+        binding. An empty challenge after a response cancels: nobody can tell whether the credential has left.
         """
         authobject = _binding.veiled(authobject)
         given = (authobject is not None) + (initial_response is not None)
@@ -171,7 +214,7 @@ class POP3(poplib.POP3):
 
         def attempt() -> bytes:
             _check_connected(self)
-            _binding.check_plaintext(name, self.policy, _channel(self))
+            _binding.check_allowed(name, self.policy, _channel(self))
             with _binding.clocked(self, None):
                 dialogue.hold(wire)
             return dialogue.last.rstrip(b"\r\n")

@@ -102,7 +102,10 @@ def with_new_token(credentials: Credentials, attempt: Callable[[Credentials], T]
 
 
 async def with_new_token_async(credentials: Credentials, attempt: Callable[[Credentials], Awaitable[T]]) -> T:
-    """Do what `with_new_token` does, for a coroutine function, and for sources that may be asynchronous."""
+    """Do what `with_new_token` does, for a coroutine function, and for sources that may be asynchronous.
+
+    One that is not is asked in the event loop, which stands still until it answers: see `resolve_async`.
+    """
     if not isinstance(credentials, Bearer):
         return await attempt(credentials)
     ready = await resolve_async(credentials)

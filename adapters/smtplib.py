@@ -21,6 +21,7 @@ from sasl.errors import (
     MechanismUnavailable,
     PolicyViolation,
     ProtocolError,
+    SASLError,
     ServerNotProven,
     TemporaryFailure,
     UsageError,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from sasl.channel import Channel
     from sasl.credentials import Token
-    from sasl.errors import SASLError
     from sasl.policy import Choice
     from sasl.steps import ClientSteps
 
@@ -90,25 +90,49 @@ def run(
     dialogue = _dialogue(conn)
 
     def attempt() -> Reply:
+        sock, allowed = conn.sock, policy or DEFAULT_POLICY
         channel = _channel(conn)
         _binding.check(credentials, mechanism, channel)
         _check_connected(conn)
         with _binding.clocked(conn, timeout):
             _greet(conn)
-            choice = choose(
-                conn.esmtp_features["auth"].split() if conn.has_extn("auth") else (),
-                credentials,
-                policy=policy or DEFAULT_POLICY,
-                channel=channel,
-                mechanism=mechanism,
-            )
+            offered = conn.esmtp_features["auth"].split() if conn.has_extn("auth") else []
+            channel = _binding.bound(channel, sock, offered, credentials, policy=allowed, mechanism=mechanism)
+            choice = choose(offered, credentials, policy=allowed, channel=channel, mechanism=mechanism)
             ready = _binding.resolved(credentials)
             wire = client_wire(choice, ready, initial_response=initial_response)
             if watch is not None:
                 watch(choice, wire)
-            return _held(conn, dialogue, wire)
+            reply = _held(conn, dialogue, wire)
+            _binding.remember(allowed, choice, ready)
+            return reply
 
     return guarded(attempt, dialogue, partial(_translated, dialogue))
+
+
+def is_session_lost(error: BaseException) -> bool:
+    """Whether an error of smtplib or of `authenticate` says that the session is gone: log in on a new connection then.
+
+    So it is after 421, at the end of the connection, after a time-out, and where a sender or a recipient gets 530: the
+    server has forgotten the login, as Microsoft does with a token that has expired. It is False for a refusal, which
+    a new connection gets as well. If it came in answer to DATA, the message may have been taken.
+    """
+    if isinstance(error, SASLError) or not isinstance(error, smtplib.SMTPException):
+        return _binding.is_gone(error)
+    replies: list[tuple[int, bytes | str]]
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        replies = [*error.recipients.values()]
+    elif isinstance(error, smtplib.SMTPResponseException):
+        replies = [(error.smtp_code, error.smtp_error)]
+    else:
+        return isinstance(error, smtplib.SMTPServerDisconnected)
+    at_login = isinstance(error, smtplib.SMTPAuthenticationError)
+    return any(code == 421 or (code == 530 and not at_login and not _wants_tls(text)) for code, text in replies)
+
+
+def _wants_tls(text: bytes | str) -> bool:
+    """Whether a 530 is about TLS (RFC 3207 section 4), not about a login."""
+    return "STARTTLS" in (text if isinstance(text, str) else text.decode("utf-8", "replace")).upper()
 
 
 class SMTP(smtplib.SMTP):
@@ -149,8 +173,9 @@ class SMTP(smtplib.SMTP):
         raises cancels as well and leaves as ProtocolError, before the first challenge as UsageError. Or it is
         credentials, and the mechanism is one that is registered here. An initial response that makes the command
         longer than 512 octets goes after the server's prompt.
-        A mechanism that is not known to protect the credential wants TLS, as `policy` has it. 503, "already
-        authenticated", is an error here.
+        `policy` holds for the mechanism; one that is not known here wants TLS, and no pin and no required channel
+        binding. An empty challenge after a response cancels: nobody can tell whether the credential has left. 503,
+        "already authenticated", is an error here.
         """
         authobject = _binding.veiled(authobject)
         if isinstance(authobject, Credentials):
@@ -166,7 +191,7 @@ class SMTP(smtplib.SMTP):
 
         def attempt() -> Reply:
             _check_connected(self)
-            _binding.check_plaintext(name, self.policy, _channel(self))
+            _binding.check_allowed(name, self.policy, _channel(self))
             with _binding.clocked(self, None):
                 _greet(self)
                 return _held(self, dialogue, wire)

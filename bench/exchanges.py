@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -49,6 +52,52 @@ def rows() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
                 "saslkit": lambda b=bearer: _bearer("OAUTHBEARER", b),
             },
         )
+    yield (
+        "CRAM-MD5 client and server",
+        {"floor": lambda: floor.cram_md5("tim", CHALLENGE), "saslkit": _cram_md5, **peers.cram_md5(CHALLENGE)},
+    )
+    yield from _scram_rows()
+
+
+CHALLENGE = b"<1896.697170952@postoffice.reston.mci.net>"
+NONCES = b"rOprNGfwEbeRWgbNEkqO", b"%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+KEYS = sasl.ScramKeys.derive("tanstaaftanstaaf", salt=b"0123456789abcdef")
+STORED = KEYS.salt, KEYS.iterations, KEYS.stored_key, KEYS.server_key
+
+
+def _scram_rows() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
+    """Yield the rows of SCRAM-SHA-256, with 4,096 iterations. Nonces are fixed, so that one side can be timed alone."""
+    own, theirs = NONCES
+    server_first = b"r=%s%s,s=%s,i=4096" % (own, theirs, base64.b64encode(KEYS.salt))
+    salted = hashlib.pbkdf2_hmac("sha256", floor.PASSWORD, KEYS.salt, KEYS.iterations)
+    keys = hmac.digest(salted, b"Client Key", "sha256"), KEYS.server_key
+    final, signature = floor.scram_client("tim", own, server_first, keys)
+    first = b"n,,n=tim,r=" + own
+    kept = sasl.KeyCache()
+    yield (
+        "SCRAM-SHA-256 client, cold",
+        {
+            "floor": lambda: floor.scram_client("tim", own, server_first, None)[1] == signature,
+            "saslkit": lambda: _scram_client(server_first, signature, None),
+            **peers.scram_client(server_first, signature, own, STORED),
+        },
+    )
+    yield (
+        "SCRAM-SHA-256 client, keys kept",
+        {
+            "floor": lambda: floor.scram_client("tim", own, server_first, keys)[1] == signature,
+            "saslkit": lambda: _scram_client(server_first, signature, kept),
+            **peers.scram_client_with_keys(STORED),
+        },
+    )
+    yield (
+        "SCRAM-SHA-256 server, stored keys",
+        {
+            "floor": lambda: floor.scram_server(first, final, theirs, STORED) == signature,
+            "saslkit": lambda: _scram_server(first, final),
+            **peers.scram_server(first, final, theirs, STORED),
+        },
+    )
 
 
 def idle(count: int = 2000) -> dict[str, int]:
@@ -64,7 +113,23 @@ def idle(count: int = 2000) -> dict[str, int]:
         exchange.start()
         return exchange
 
-    return {"PLAIN client": _octets(client, count), "PLAIN server": _octets(server, count)}
+    def scram_client() -> object:
+        exchange = sasl.client("SCRAM-SHA-256", PASSWORD)
+        exchange.start()
+        return exchange
+
+    def scram_server() -> object:
+        exchange = sasl.server("SCRAM-SHA-256")
+        sasl.settle(exchange, exchange.start(b"n,,n=tim,r=" + NONCES[0]), _verify)
+        return exchange
+
+    waiting = {
+        "PLAIN client": client,
+        "PLAIN server": server,
+        "SCRAM-SHA-256 client": scram_client,
+        "SCRAM-SHA-256 server": scram_server,
+    }
+    return {what: _octets(make, count) for what, make in waiting.items()}
 
 
 def _octets(make: Callable[[], object], count: int) -> int:
@@ -102,7 +167,35 @@ def _bearer(name: str, credentials: sasl.Bearer) -> bool:
     return type(event) is sasl.Success
 
 
+def _cram_md5() -> bool:
+    client, server = sasl.client("CRAM-MD5", PASSWORD), sasl.server("CRAM-MD5", challenge=CHALLENGE)
+    client.start()
+    challenge = server.start()
+    event = sasl.settle(server, server.receive(client.respond(challenge.data)), _verify)  # type: ignore[union-attr]
+    client.succeed()
+    return type(event) is sasl.Success
+
+
+def _scram_client(server_first: bytes, signature: bytes, keys: sasl.KeyCache | None) -> bool:
+    client = sasl.client("SCRAM-SHA-256", PASSWORD, nonce=NONCES[0], keys=keys)
+    client.start()
+    client.respond(server_first)
+    client.respond(b"v=" + signature)
+    client.succeed()
+    return True
+
+
+def _scram_server(first: bytes, final: bytes) -> bool:
+    server = sasl.server("SCRAM-SHA-256", nonce=NONCES[1], success_data=True)
+    sasl.settle(server, server.start(first), _verify)
+    return type(sasl.settle(server, server.receive(final), _verify)) is sasl.Success
+
+
 def _verify(question: sasl.Question) -> object:
+    if type(question) is sasl.FindKeys:
+        return sasl.Record("tim", KEYS) if question.authcid == "tim" else None
+    if type(question) is sasl.FindSecret:
+        return sasl.Record("tim", "tanstaaftanstaaf") if question.authcid == "tim" else None
     if type(question) is sasl.CheckPassword:
         right = question.authcid == "tim" and question.password == "tanstaaftanstaaf"
         return sasl.Accepted("tim") if right else sasl.Rejected()

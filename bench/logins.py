@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import imaplib
+import poplib
+import smtplib
 import statistics
 import time
 from typing import TYPE_CHECKING
 
 import sasl
 import sasl.adapters.imaplib
+import sasl.adapters.poplib
+import sasl.adapters.smtplib
 from sasl.adapters.reference import running
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ def imap_logins() -> dict[str, float]:
 
 
 def turns() -> dict[str, int]:
-    """Return how many lines a client sends from the greeting to the end of the login, by what the server saw."""
+    """Return how many lines a client sends from the greeting to the end of an XOAUTH2 login, by what the server saw."""
     with running() as servers:
         bearer = sasl.Bearer("alice", servers.tokens["good"])
         message = f"user=alice\x01auth=Bearer {servers.tokens['good']}\x01\x01".encode()
@@ -46,6 +50,14 @@ def turns() -> dict[str, int]:
         found["imaplib.authenticate"] = _lines(servers)
         _login(servers, lambda conn: sasl.adapters.imaplib.authenticate(conn, bearer))
         found["saslkit"] = _lines(servers)
+        context = servers.client_context()
+        pop = poplib.POP3_SSL(servers.pop.host, servers.pop.tls_port, context=context)
+        sasl.adapters.poplib.authenticate(pop, bearer)
+        pop.quit()
+        found["saslkit, POP3"] = _lines(servers, "pop")
+        with smtplib.SMTP_SSL(servers.smtp.host, servers.smtp.tls_port, "localhost", context=context) as smtp:
+            sasl.adapters.smtplib.authenticate(smtp, bearer)
+        found["saslkit, SMTP"] = _lines(servers, "smtp")
         return found
 
 
@@ -57,6 +69,7 @@ def _login(servers: Servers, login: Callable[[imaplib.IMAP4_SSL], object]) -> fl
         return (time.perf_counter() - start) * 1e3
 
 
-def _lines(servers: Servers) -> int:
-    """Return the client's lines of the last session, without the LOGOUT at the end."""
-    return sum(1 for direction, _ in servers.imap.sessions[-1].transcript if direction == "C") - 1
+def _lines(servers: Servers, protocol: str = "imap") -> int:
+    """Return the client's lines of the last session, without the LOGOUT or QUIT at the end."""
+    session = getattr(servers, protocol).sessions[-1]
+    return sum(1 for direction, _ in session.transcript if direction == "C") - 1

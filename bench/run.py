@@ -1,6 +1,6 @@
 """Measure against a hand-inlined floor and installed peers, as ratios in one run: `tox -e bench`.
 
-Prints a table and writes JSON (`--json FILE`). Every contender does the same octets and says whether it
+Prints a table and writes JSON (`--json FILE`; tox names one). Every contender does the same octets and says whether it
 logged in; times of one row are taken in turns, so that what slows the machine slows them all.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import exchanges
 import imports
 import logins
+import servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,11 +64,15 @@ def main() -> int:
         ours = times["saslkit"]
         others = ", ".join(f"{name} {t:.2f} (x{ours / t:.2f})" for name, t in times.items() if name != "saslkit")
         print(f"{title:<38} saslkit {ours:.2f}, {others}")
-        rows.append({"row": title, "microseconds": times})
+        ratios = {name: ours / t for name, t in times.items() if name != "saslkit"}
+        rows.append({"row": title, "microseconds": times, "ours_against": ratios})
     print("\nCold import, milliseconds above a bare interpreter")
     costs = imports.costs()
     for what, cost in costs.items():
         print(f"{what:<38} {cost:.1f}")
+    for library in ("imaplib", "smtplib", "poplib"):
+        above = costs[f"sasl and its {library} adapter"] - costs[f"import {library}"]
+        print(f"{f'ours above {library} alone':<38} {above:.1f}")
     print("\nOctets of an idle exchange")
     sizes = exchanges.idle()
     for what, size in sizes.items():
@@ -77,6 +82,12 @@ def main() -> int:
     for who, took in times.items():
         print(f"{who:<38} {took:.2f}, {lines[who]} lines")
     print(f"{'ratio':<38} x{times['imaplib.authenticate'] / times['saslkit']:.0f} faster")
+    for who in lines.keys() - times.keys():
+        print(f"{who:<38} {lines[who]} lines")
+    print("\nPLAIN exchanges per second of an asyncio server, one connection, client and server in one process")
+    served = servers.exchanges_per_second()
+    for who, count in served.items():
+        print(f"{who:<38} {count:.0f} (x{served['saslkit'] / count:.2f})")
     if target is not None:
         figures = {
             "python": platform.python_version(),
@@ -85,6 +96,7 @@ def main() -> int:
             "idle": sizes,
             "login": times,
             "lines": lines,
+            "exchanges_per_second": served,
         }
         target.write_text(json.dumps(figures, indent=1) + "\n")
     return 0

@@ -1,18 +1,56 @@
-"""The mechanisms that come with the library: one file each, one row each.
+"""The mechanisms that come with the library: one file each, one row each (SCRAM: one row for each hash, and its -PLUS).
 
 `ROWS` is the built-in table that `sasl.registry` reads; scripts are named by "module:name" and imported when
-they are first used. Ranks leave room: 10 anonymous, 20 a password as it is, 30 a token, from 40 on mechanisms
-that do not send the secret.
+they are first used. Ranks leave room: 10 anonymous, 19 and 20 a password as it is, 30 a token, from 40 on mechanisms
+that do not send the secret, from 60 on those that are bound to the TLS channel, 80 what TLS has proved already.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sasl.credentials import Bearer, Password
+from sasl.credentials import Anonymous, Bearer, External, Password
 from sasl.registry import Mechanism
+from sasl.steps import FindKeys, FindSecret
+
+
+def _scram(name: str, rank: int, *, twin: str | None = None) -> Mechanism:
+    """Return the row of SCRAM with a hash."""
+    return Mechanism(
+        name,
+        "sasl.mechanisms.scram:scram_client",
+        "sasl.mechanisms.scram:scram_server",
+        Password,
+        client_first=True,
+        plaintext=False,
+        rank=rank,
+        twin=twin,
+        asks=(FindKeys,),
+    )
+
+
+_HASHES: Final = ("SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512", "SHA3-512")  # the weakest first
 
 ROWS: Final = (
+    Mechanism(
+        "ANONYMOUS",
+        "sasl.mechanisms.anonymous:anonymous_client",
+        "sasl.mechanisms.anonymous:anonymous_server",
+        Anonymous,
+        client_first=True,
+        plaintext=False,
+        rank=10,
+        off_by_default=True,
+    ),
+    Mechanism(
+        "LOGIN",
+        "sasl.mechanisms.login:login_client",
+        "sasl.mechanisms.login:login_server",
+        Password,
+        client_first=False,
+        plaintext=True,
+        rank=19,
+    ),
     Mechanism(
         "PLAIN",
         "sasl.mechanisms.plain:plain_client",
@@ -39,5 +77,38 @@ ROWS: Final = (
         client_first=True,
         plaintext=True,
         rank=31,
+    ),
+    Mechanism(
+        "CRAM-MD5",
+        "sasl.mechanisms.cram_md5:cram_md5_client",
+        "sasl.mechanisms.cram_md5:cram_md5_server",
+        Password,
+        client_first=False,
+        plaintext=False,
+        rank=40,
+        off_by_default=True,
+        asks=(FindSecret,),
+    ),
+    Mechanism(
+        "DIGEST-MD5",
+        "sasl.mechanisms.digest_md5:digest_md5_client",
+        "sasl.mechanisms.digest_md5:digest_md5_server",
+        Password,
+        client_first=False,
+        plaintext=False,
+        rank=41,
+        off_by_default=True,
+        asks=(FindSecret,),
+    ),
+    *(_scram(f"SCRAM-{name}", rank) for rank, name in enumerate(_HASHES, 50)),
+    *(_scram(f"SCRAM-{name}-PLUS", rank, twin=f"SCRAM-{name}") for rank, name in enumerate(_HASHES, 60)),
+    Mechanism(
+        "EXTERNAL",
+        "sasl.mechanisms.external:external_client",
+        "sasl.mechanisms.external:external_server",
+        External,
+        client_first=True,
+        plaintext=False,
+        rank=80,
     ),
 )

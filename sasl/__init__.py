@@ -26,8 +26,9 @@ from .errors import (
     UsageError,
 )
 from .exchange import ClientExchange, ServerExchange, State
+from .keys import ClientKeys, KeyCache, ScramKeys
 from .limits import Limits
-from .policy import Choice, Policy, choose, offer
+from .policy import Choice, Pins, Policy, choose, offer
 from .registry import Mechanism, client, known_mechanisms, lookup, register, server
 from .resolve import resolve, resolve_async
 from .secret import Secret
@@ -82,6 +83,7 @@ __all__ = [
     "CheckToken",
     "Choice",
     "ClientExchange",
+    "ClientKeys",
     "ClientSteps",
     "Complete",
     "ConnectionLost",
@@ -92,12 +94,14 @@ __all__ = [
     "Failure",
     "FindKeys",
     "FindSecret",
+    "KeyCache",
     "LimitExceeded",
     "Limits",
     "Mechanism",
     "MechanismUnavailable",
     "Options",
     "Password",
+    "Pins",
     "Policy",
     "PolicyViolation",
     "ProtocolError",
@@ -105,6 +109,7 @@ __all__ = [
     "Record",
     "Rejected",
     "SASLError",
+    "ScramKeys",
     "Secret",
     "ServerExchange",
     "ServerNotProven",

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from .errors import UsageError
 from .secret import octets
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _NO_BINDINGS: Final[Mapping[str, bytes]] = MappingProxyType({})
+_TYPES: Final = (
+    ("tls", bool),
+    ("loopback", bool),
+    ("service", str),
+    ("host", str | None),
+    ("port", int | None),
+    ("bindings", Mapping),
+)
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Channel:
     """Describes the connection to `choose`, `offer`, `client` and `server`.
 
@@ -28,6 +34,8 @@ class Channel:
         host: the server's name as the client meant it, or None.
         port: the server's port, or None.
         bindings: channel-binding type to its octets, the preferred one first (RFC 5056).
+
+    Raises UsageError for a part of another type: what is nearly True is no TLS.
     """
 
     tls: bool = False
@@ -38,12 +46,14 @@ class Channel:
     bindings: Mapping[str, bytes] = field(default_factory=lambda: _NO_BINDINGS)
 
     def __post_init__(self) -> None:
-        if self.bindings is not _NO_BINDINGS:
-            object.__setattr__(self, "bindings", MappingProxyType(dict(self.bindings)))
-
-        for name, kind in (("service", str), ("host", str | None), ("port", int | None)):
+        for name, kind in _TYPES:
             if not isinstance(getattr(self, name), kind):
                 raise UsageError(f"the {name} of a channel is not {type(getattr(self, name)).__name__}")
+        if self.bindings is not _NO_BINDINGS:
+            bindings = dict(self.bindings)
+            if not all(isinstance(key, str) and isinstance(data, bytes) for key, data in bindings.items()):
+                raise UsageError("the bindings of a channel are octets by the names of their types")
+            object.__setattr__(self, "bindings", MappingProxyType(bindings))
 
     def __hash__(self) -> int:
         return hash((self.tls, self.loopback, self.service, self.host, self.port, tuple(self.bindings.items())))

@@ -73,7 +73,7 @@ class Password:
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Bearer:
     """A mailbox and a bearer token for it (RFC 6750).
 

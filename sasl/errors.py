@@ -140,7 +140,7 @@ class TokenError(SASLError):
         self.needs_user = needs_user
 
 
-E = TypeVar("E", bound=SASLError)
+E = TypeVar("E", bound=BaseException)
 
 
 def bare(error: E) -> E:

@@ -24,6 +24,7 @@ from .errors import (
     bare,
 )
 from .limits import DEFAULT_LIMITS, Limits
+from .secret import scrubbed
 from .steps import (
     KINDS,
     Accepted,
@@ -120,7 +121,7 @@ class ClientExchange(_Exchange):
     All raise UsageError for a call in the wrong state.
     """
 
-    __slots__ = ("_deferred", "_detail", "_error", "_initial", "_script", "_secret", "_token", "_turn")
+    __slots__ = ("_announced", "_deferred", "_detail", "_error", "_initial", "_script", "_secret", "_token", "_turn")
 
     def __init__(
         self,
@@ -139,6 +140,7 @@ class ClientExchange(_Exchange):
         self._initial: bytes | None = None  # until the first challenge
         self._deferred: bytes | None = None  # the same, once it is known that it was not sent
         self._detail: Mapping[str, str] = {}
+        self._announced: str | None = None  # the kind of no that an error challenge told
         self._error: SASLError | None = None
 
     def start(self) -> bytes | None:
@@ -204,7 +206,7 @@ class ClientExchange(_Exchange):
     def fail(self, text: str = "", *, kind: str = "credentials", response_code: str | None = None) -> SASLError:
         """Take the server's no and return the error to raise: AuthenticationFailed or TemporaryFailure.
 
-        `text` is what the server said, `kind` one of `sasl.KINDS`, `response_code` the protocol's code.
+        `text` is what the server said, a str, `kind` one of `sasl.KINDS`, `response_code` the protocol's code.
         If the exchange failed before, that error is returned: the server's last word is not the cause.
         """
         if self._error is not None:
@@ -212,6 +214,10 @@ class ClientExchange(_Exchange):
         self._require(_OPEN, "fail()")
         if kind not in KINDS:
             raise UsageError(f"no such kind of failure: {kind!r}", mechanism=self.name)
+        if not isinstance(text, str) or not isinstance(response_code, str | None):
+            raise UsageError("what the server said, and its code, are text", mechanism=self.name)
+        if kind == "credentials" and self._announced is not None:
+            kind = self._announced
         family = _FAMILY.get(kind, AuthenticationFailed)
         text = self._scrubbed(text)
         error = family(text or _SILENT[family], server_text=text, response_code=response_code, kind=kind)
@@ -270,6 +276,7 @@ class ClientExchange(_Exchange):
         elif isinstance(step, ErrorAnswer):
             turn, data = _EXPLAINED, step.data
             self._detail = step.detail
+            self._announced = step.kind if step.kind in KINDS else None
         elif step is None and not self._steps:
             turn, data = _SERVER_FIRST, b""
         if not isinstance(data, bytes):
@@ -279,8 +286,7 @@ class ClientExchange(_Exchange):
 
     def _scrubbed(self, text: str) -> str:
         """Take the credential out of a text: a server may say back what it was sent."""
-        secret = self._secret.reveal() if self._secret is not None else ""
-        return text.replace(secret, "***") if len(secret) >= _SHORTEST_SCRUBBED else text
+        return text if self._secret is None else scrubbed(text, self._secret)
 
     def _failed(self, error: SASLError) -> SASLError:
         error.mechanism = self.name
@@ -308,7 +314,6 @@ _SILENT: Final[Mapping[type[SASLError], str]] = {
     AuthorizationFailed: "the server accepted the credential, but not the identity to act as",
     TemporaryFailure: "the server cannot authenticate now",
 }
-_SHORTEST_SCRUBBED: Final = 4  # characters; shorter ones stand in any text by chance
 
 
 @final

@@ -172,6 +172,7 @@ def known_mechanisms() -> list[Mechanism]:
 def client(
     name: str,
     credentials: Credentials,
+    /,
     *,
     channel: Channel | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -201,6 +202,7 @@ def client(
 
 def server(
     name: str,
+    /,
     *,
     channel: Channel | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -221,6 +223,8 @@ def server(
 def _options(name: str, channel: Channel | None, limits: Limits) -> Options:
     if channel is None and limits is DEFAULT_LIMITS:
         return _usual_options(name)
+    if not isinstance(channel, Channel | None) or not isinstance(limits, Limits):
+        raise UsageError("channel is a Channel, limits are Limits", mechanism=name)
     return Options(name, UNKNOWN_CHANNEL if channel is None else channel, limits)
 
 

@@ -36,7 +36,11 @@ def resolve(credentials: C, *, stale: str | Secret | None = None) -> C:
 
 
 async def resolve_async(credentials: C, *, stale: str | Secret | None = None) -> C:
-    """Like `resolve`, for sources that may be asynchronous."""
+    """Like `resolve`, for sources that may be asynchronous.
+
+    A source that is not is asked in the event loop, which stands still until it answers. One that waits for a network
+    or a disk is better given as an asynchronous one: `sasl.adapters.tokens.threaded` makes that of it.
+    """
     if not isinstance(credentials, Bearer):
         return credentials
     if not isinstance(stale, str | Secret | None):

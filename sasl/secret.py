@@ -7,7 +7,7 @@ pickle and copy, and compares in constant time.
 from __future__ import annotations
 
 import hmac
-from typing import NoReturn, final
+from typing import Final, NoReturn, final
 
 from .errors import UsageError
 
@@ -56,6 +56,41 @@ class Secret:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a Secret is neither pickled nor copied")
+
+
+def scrubbed(text: str, secret: Secret) -> str:
+    """Return a text in which the secret is "***", and so is every part of it that is long enough to be told.
+
+    Servers say back what they were sent, and shorten it: its beginning, its end, both with dots in between, or on two
+    lines. A secret of less than 4 characters stands in any text by chance, as does a part of less than 12.
+    """
+    whole = secret.reveal()
+    if len(whole) < _SHORTEST_SECRET:
+        return text
+    text = text.replace(whole, _MASK)
+    last = len(text) - _SHORTEST_PART
+    if last < 0 or len(whole) < _SHORTEST_PART:
+        return text
+    # A search for each part in the secret is fast for a line; for longer texts, all parts of the secret are looked up.
+    parts: str | frozenset[str] = whole
+    if last > _LINE:
+        parts = frozenset(whole[at : at + _SHORTEST_PART] for at in range(len(whole) - _SHORTEST_PART + 1))
+    kept, at, shown = [], 0, 0
+    while at <= last:
+        if text[at : at + _SHORTEST_PART] not in parts:
+            at += 1
+            continue
+        kept += [text[shown:at], _MASK]
+        while at <= last and text[at : at + _SHORTEST_PART] in parts:
+            at += 1
+        shown = at = at - 1 + _SHORTEST_PART
+    return "".join([*kept, text[shown:]])
+
+
+_MASK: Final = "***"
+_SHORTEST_SECRET: Final = 4  # characters
+_SHORTEST_PART: Final = 12  # characters
+_LINE: Final = 256  # characters
 
 
 def _octets(text: str) -> bytes:

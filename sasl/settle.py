@@ -31,7 +31,7 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(_checked(event, answer))
+        event = exchange.answer(_checked(event, answer, verifier))
     return event
 
 
@@ -47,17 +47,19 @@ async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVe
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(_checked(event, answer))
+        event = exchange.answer(_checked(event, answer, verifier))
     return event
 
 
-def _checked(question: Question, answer: object) -> object:
+def _checked(question: Question, answer: object, verifier: object) -> object:
     if answer is NotImplemented or question.accepts(answer):
         return answer
     if isinstance(answer, CoroutineType):
         answer.close()
     kind = type(answer).__name__
-    _log("the verifier answered %s by %s, which is no answer to it", type(question).__name__, kind)
+    code = getattr(verifier, "__code__", None) or getattr(type(verifier).__call__, "__code__", None)
+    where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "unknown place"
+    _log("the verifier at %s answered %s by %s, which is no answer to it", where, type(question).__name__, kind)
     return Unavailable(f"the verifier answered by {kind}")
 
 

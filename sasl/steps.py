@@ -52,7 +52,7 @@ class Options:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Complete:
     """The client's last message: after it, and only then, may the server say yes."""
 
@@ -63,12 +63,20 @@ class Complete:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ErrorAnswer:
-    """What an error challenge is owed; only a no may follow. `detail` is the challenge, parsed."""
+    """What an error challenge is owed; only a no may follow.
+
+    Attributes:
+        data: the answer.
+        detail: the challenge, parsed.
+        kind: what kind of no it announces (one of `KINDS`), where the challenge says more than the protocol's reply
+            to a refused credential; None where that reply decides.
+    """
 
     data: bytes
     detail: Mapping[str, str] = field(default_factory=dict)
+    kind: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", {str(key): str(value) for key, value in self.detail.items()})
@@ -85,7 +93,7 @@ ClientSteps: TypeAlias = Generator[ClientStep, bytes, None]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Challenge:
     """A message to the client.
 
@@ -103,7 +111,7 @@ class Challenge:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Verified:
     """How a server script ends well: who it is, and what it still wants.
 
@@ -133,7 +141,7 @@ class Accepted:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Record:
     """What a lookup found: who it is, and the stored keys or the secret to verify with."""
 
@@ -195,9 +203,10 @@ class Question:
             return answer.kind in KINDS
         if isinstance(answer, Unavailable):
             return True
-        if self.lookup:
-            return answer is None or (isinstance(answer, Record) and isinstance(answer.identity, str))
-        return isinstance(answer, Accepted) and isinstance(answer.identity, str)
+        if answer is None:
+            return self.lookup
+        found = isinstance(answer, Record if self.lookup else Accepted)
+        return found and isinstance(answer.identity, str) and bool(answer.identity)  # type: ignore[attr-defined]
 
     def default(self) -> Answer:
         """What NotImplemented stands for."""
@@ -228,7 +237,7 @@ class CheckToken(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CheckCertificate(Question):
     """Whom does the client certificate of the TLS layer name? `certificate` is DER, or None if unknown here."""
 
@@ -265,7 +274,11 @@ class Authorize(Question):
 @final
 @dataclass(frozen=True, slots=True)
 class FindKeys(Question):
-    """The stored SCRAM keys of a user for a hash ("sha256")."""
+    """The stored SCRAM keys of a user for a hash ("sha256").
+
+    None is the answer for whoever must not be told from a wrong password. `Rejected` names its kind to everybody who
+    asks for that user, with any password: "disabled" is better said to `Authorize`, after the proof.
+    """
 
     lookup: ClassVar[bool] = True
     authcid: str
@@ -308,7 +321,7 @@ def ask(question: Question) -> Generator[Question, Any, Any]:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Success:
     """The exchange is over, with a yes.
 

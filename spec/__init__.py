@@ -96,6 +96,7 @@ class Vector:
         options: options of the mechanism that it runs with, on both sides.
         sides: "client" and "server": which of them speaks like this here; the other can only receive it.
         expected: "outcome" ("success" or "failure") and what comes with it.
+        derived: keys and the AuthMessage of SCRAM (RFC 5802 section 3), by name; empty elsewhere.
         note: what is wrong with the published form, or why; "" mostly.
         basis: "rfc", or "policy" where this project decided.
     """
@@ -108,6 +109,7 @@ class Vector:
     options: Mapping[str, Any]
     sides: tuple[str, ...]
     expected: Mapping[str, Any]
+    derived: Mapping[str, bytes]
     note: str
     basis: Basis
 
@@ -192,7 +194,34 @@ class Base64Vector:
         return repr(self.text)
 
 
-MechanismFile: TypeAlias = Literal["plain", "xoauth2", "oauthbearer"]
+@final
+@dataclass(frozen=True, slots=True)
+class BindingVector:
+    """One certificate, and what a connection under it is bound to by tls-server-end-point (RFC 5929 section 4).
+
+    Attributes:
+        name: unique in its file.
+        signature_algorithm: as OpenSSL names it.
+        certificate: DER.
+        hash: hashlib's name of the hash; None where the binding is undefined.
+        binding: the channel-binding data, or None.
+        source: where it is from.
+    """
+
+    name: str
+    signature_algorithm: str
+    certificate: bytes
+    hash: str | None
+    binding: bytes | None
+    source: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+MechanismFile: TypeAlias = Literal[
+    "anonymous", "cram-md5", "digest-md5", "external", "login", "oauthbearer", "plain", "scram", "xoauth2"
+]
 ProtocolFile: TypeAlias = Literal["protocol-imap", "protocol-pop3", "protocol-smtp"]
 
 
@@ -232,6 +261,8 @@ def vectors(name: Literal["stringprep"]) -> tuple[PrepVector, ...]: ...
 @overload
 def vectors(name: Literal["base64"]) -> tuple[Base64Vector, ...]: ...
 @overload
+def vectors(name: Literal["channel-binding"]) -> tuple[BindingVector, ...]: ...
+@overload
 def vectors(name: str) -> tuple[Any, ...]: ...
 def vectors(name: str) -> tuple[Any, ...]:
     """Return the vectors of one file ("plain", "protocol-imap"). Raises FileNotFoundError if there is none."""
@@ -240,6 +271,8 @@ def vectors(name: str) -> tuple[Any, ...]:
         return _base64_vectors(content)
     if name == "stringprep":
         return tuple(map(_prep_vector, content))
+    if name == "channel-binding":
+        return tuple(_binding_vector(item, content["source"]) for item in content["vectors"])
     if name.startswith("protocol-"):
         return tuple(map(_protocol_vector, content))
     return tuple(map(_vector, content))
@@ -274,6 +307,7 @@ def _vector(raw: Mapping[str, Any]) -> Vector:
         options=raw.get("options", {}),
         sides=tuple(raw.get("sides", ("client", "server"))),
         expected=raw["expected"],
+        derived={name.removesuffix("_b64"): base64.b64decode(value) for name, value in raw.get("derived", {}).items()},
         note=raw.get("note", ""),
         basis=raw.get("basis", "rfc"),
     )
@@ -315,6 +349,17 @@ def _base64_vectors(raw: Mapping[str, Any]) -> tuple[Base64Vector, ...]:
     invalid = (Base64Vector(item["text"].encode("utf-8"), None, item["why"]) for item in raw["invalid"])
     special = (Base64Vector(text.encode("ascii"), None, why) for text, why in raw["special"].items())
     return (*valid, *invalid, *special)
+
+
+def _binding_vector(raw: Mapping[str, Any], source: str) -> BindingVector:
+    return BindingVector(
+        name=raw["name"],
+        signature_algorithm=raw["signature_algorithm"],
+        certificate=base64.b64decode(raw["cert_der_b64"]),
+        hash=raw["hash"],
+        binding=_octets({"b64": raw["binding_b64"]}),
+        source=source,
+    )
 
 
 def _argument(raw: Mapping[str, Any]) -> bytes | str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sasl import __version__
-from sasl.errors import SASLError
+from sasl.errors import SASLError, UsageError
 
 from . import exits
 from .text import shown
@@ -27,6 +28,7 @@ VERBS: Final = {
     "demo": "log in with every mechanism at servers that it brings along",
     "serve": "run servers to test clients against, until interrupted",
     "mechs": "list the mechanisms that are registered",
+    "mkpasswd": "print what a server stores instead of a password",
 }
 
 _EPILOG: Final = """\
@@ -43,14 +45,21 @@ exit codes (sysexits.h):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends with 64 where argparse has 2, and notices where its help cannot be written."""
+    """Ends with 64 where argparse has 2, and notices where its help cannot be written.
+
+    Attributes:
+        wrong: what it has against the arguments; "" for nothing.
+    """
+
+    wrong: str = ""
 
     def print_help(self, file: Any = None) -> None:
         print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
+        self.wrong = re.sub("(?s)(ignored explicit argument) .*", r"\1", message)  # which may be a secret
         self.print_usage(sys.stderr)
-        self.exit(exits.USAGE, f"{self.prog}: {shown(message)}\n")
+        self.exit(exits.USAGE, f"{self.prog}: {shown(self.wrong)}\n")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -80,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     parser = _Parser(
         prog="sasl",
-        description="SASL logins at mail servers: XOAUTH2, OAUTHBEARER, PLAIN over IMAP, POP3 and SMTP.",
+        description="SASL logins by passwords, OAuth tokens and certificates, over IMAP, POP3 and SMTP.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -104,6 +113,10 @@ def _run(argv: Sequence[str]) -> int:
             names = sorted({word.partition("=")[0] for word in unknown if word.startswith("--")})
             chosen.error(f"unknown: {', '.join(names) or 'more arguments than it takes'}")
     except SystemExit as ended:
+        if chosen.wrong and wanted == "login" and "--json" in argv:
+            from .outcome import Outcome
+
+            print(Outcome(error=UsageError(chosen.wrong)).as_json())
         return int(ended.code or exits.DONE)
     code: int = module.run(arguments)
     return code

@@ -1,6 +1,6 @@
 """What to do about a login that failed, as a table: the first row that fits is the advice.
 
-The rows for providers stand first: they know what their own texts and codes leave out.
+The rows for providers stand before the general ones: they know what their own texts and codes leave out.
 """
 
 from __future__ import annotations
@@ -46,10 +46,12 @@ class Row:
         codes: beginnings of the response code.
         says: a word in what the server said.
         statuses: the status in the error challenge.
+        errors: the error that SCRAM names (RFC 5802 section 7).
         hosts: the domains of a provider.
         token: whether a token was refused; False for a password.
         tls: whether TLS was in force.
         retryable: whether the source of a token says that it may have one later.
+        begun: whether a mechanism was under way.
     """
 
     advice: str
@@ -58,10 +60,12 @@ class Row:
     codes: tuple[str, ...] = ()
     says: str = ""
     statuses: Collection[str | None] = ()
+    errors: Collection[str | None] = ()
     hosts: tuple[str, ...] = ()
     token: bool | None = None
     tls: bool | None = None
     retryable: bool | None = None
+    begun: bool | None = None
 
     def fits(self, error: SASLError, *, host: str, token: bool, tls: bool) -> bool:
         """Whether the advice is for this error."""
@@ -71,27 +75,57 @@ class Row:
             and (not self.codes or (error.response_code or "").startswith(self.codes))
             and self.says in error.server_text
             and (not self.statuses or error.detail.get("status") in self.statuses)
+            and (not self.errors or error.detail.get("error") in self.errors)
             and (not self.hosts or any(host == name or host.endswith("." + name) for name in self.hosts))
             and self.token in (None, token)
             and self.tls in (None, tls)
             and self.retryable in (None, getattr(error, "retryable", None))
+            and self.begun in (None, error.mechanism is not None)
         )
 
 
-def advice(error: SASLError, *, host: str = "", token: bool = False, tls: bool = False) -> str:
+def advice(error: SASLError, *, host: str = "", token: bool = False, tls: bool = False, authzid: bool = False) -> str:
     """Return what to do about an error; empty where the error says it all.
 
-    `host` is the server's name, `token` says that the credential was a token, `tls` that TLS was in force.
+    `host` is the server's name, `token` says that the credential was a token, `tls` that TLS was in force, `authzid`
+    that the user asked to act as another one.
     """
     host = host.lower()
-    return next((row.advice for row in ROWS if row.fits(error, host=host, token=token, tls=tls)), "")
+    found = next((row.advice for row in ROWS if row.fits(error, host=host, token=token, tls=tls)), "")
+    if authzid and isinstance(error, AuthenticationFailed) and error.kind == "credentials":
+        return f"{found} {_OR_AUTHZID}"
+    return found
 
 
+_OR_AUTHZID: Final = (
+    "Or the credential is good and may not act as the user of --authzid: this reply does not tell. Check that too, or "
+    "leave it out."
+)
 _REFUSED: Final = ("credentials", "expired", "policy", "disabled")
 _STALE: Final = ("400", "401", "invalid_token", "invalid_request")
 _SCOPE: Final = ("403", "insufficient_scope")
 
+_BINDING: Final = (
+    "channel-bindings-dont-match",
+    "channel-binding-not-supported",
+    "unsupported-channel-binding-type",
+)
+
 ROWS: Final = (
+    # --- channel binding
+    Row(
+        "Somebody on the way took the mechanisms with channel binding out of the server's list. Do not trust the way "
+        "to this server.",
+        AuthenticationFailed,
+        errors=("server-does-support-channel-binding",),
+    ),
+    Row(
+        "The login was bound to the TLS connection, and the server sees another one: a proxy or a virus scanner may "
+        "end TLS in between, or the server does not know its own certificate. Ask its admin before you go round it "
+        "by naming a --mechanism without -PLUS.",
+        AuthenticationFailed,
+        errors=_BINDING,
+    ),
     # --- Microsoft 365
     Row(
         "SMTP logins are switched off for this tenant or mailbox. Only its admin can allow them (Set-CASMailbox "
@@ -279,7 +313,11 @@ ROWS: Final = (
         ProtocolError,
         kinds=("certificate",),
     ),
-    Row("Do not trust this server or the way to it: it said yes to what proves nothing.", ServerNotProven),
+    Row(
+        "Do not trust this server or the way to it: it said yes to what proves nothing, or could not prove that it "
+        "knows the password.",
+        ServerNotProven,
+    ),
     Row("The server sent more than it may. Do not trust it.", LimitExceeded),
     Row(
         "The server does not keep to the protocol; --trace shows where. Try --no-initial-response, then another "
@@ -287,6 +325,12 @@ ROWS: Final = (
         ProtocolError,
     ),
     # --- before anything was sent
+    Row(
+        "The password was not sent, and no proof that can be tried against it. The server stores it in a way that is "
+        "too easy to guess, or too slow to log in by: ask its admin to set it anew, with 4,096 to 600,000 iterations.",
+        PolicyViolation,
+        begun=True,
+    ),
     Row(
         "Nothing was sent. Use imaps, pops or smtps. --allow-plaintext would show the credential to everybody on the "
         "way.",
@@ -296,7 +340,7 @@ ROWS: Final = (
     Row("The server offers nothing that this credential fits. --trace says why, name by name.", PolicyViolation),
     Row(
         "The server offers nothing that this credential fits: a token needs XOAUTH2 or OAUTHBEARER there, a password "
-        "PLAIN or a login command. Some offer them under TLS only. `sasl mechs` lists what is known here.",
+        "SCRAM, PLAIN or a login command. Some offer them under TLS only. `sasl mechs` lists what is known here.",
         MechanismUnavailable,
     ),
     # --- no token

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
 from sasl.errors import TokenError, UsageError
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from sasl.credentials import Credentials
 
-    from ..tokens.google import GoogleTokens
+    from ..tokens.google import GoogleTokens, Request
+    from .deadline import Clock
 
 _LONGEST: Final = 65_536  # octets of a secret, as of a SASL message
 
@@ -44,10 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--authzid", metavar="Z", help="act as this user, with the URL's user's password")
 
 
-def obtain(arguments: argparse.Namespace, user: str | None) -> Credentials:
+def obtain(arguments: argparse.Namespace, user: str | None, clock: Clock) -> Credentials:
     """Return what to log in with; a `Bearer` of --token-command or --google is still to be resolved.
 
-    The mechanism asked for, if any, decides what is asked of the terminal.
+    The mechanism asked for, if any, decides what is asked of the terminal. Commands and requests have the time that
+    the clock shows when they begin; it begins anew when somebody has typed.
     Raises UsageError, MechanismUnavailable for a mechanism that nobody provides, TokenError for a file of --google
     that cannot be used.
     """
@@ -61,36 +63,36 @@ def obtain(arguments: argparse.Namespace, user: str | None) -> Credentials:
     if user is None:
         raise UsageError("the URL names no user: imaps://user@imap.example.com")
     if kind is Password:
-        return Password(user, _password(arguments, user), authzid=arguments.authzid)
+        return Password(user, _password(arguments, user, clock), authzid=arguments.authzid)
     if arguments.authzid is not None:
         raise UsageError("a token has no --authzid: the user in the URL is the mailbox to open")
     if arguments.google is not None:
-        return Bearer(user, _google(arguments, user))
+        return Bearer(user, _google(arguments, user, clock))
     if arguments.token_command is not None:
-        return Bearer(user, CommandToken(arguments.token_command, arguments.timeout))
+        return Bearer(user, CommandToken(arguments.token_command, clock))
     if arguments.token_env is not None:
         return Bearer(user, _variable(arguments.token_env))
-    return Bearer(user, asked(f"Access token for {shown(user)}: "))
+    return Bearer(user, _typed(f"Access token for {shown(user)}: ", clock))
 
 
 @final
 class CommandToken:
     """Asks a command for a token, anew each time."""
 
-    def __init__(self, command: str, timeout: float) -> None:
+    def __init__(self, command: str, clock: Clock) -> None:
         self._words = _words(command)
-        self._timeout = timeout
+        self._clock = clock
 
     def token(self, *, stale: str | None = None) -> AccessToken:  # noqa: ARG002 -- the command is not told
         """Run the command. Raises TokenError if that gives no token."""
-        return AccessToken(_output(self._words, self._timeout, "token command"))
+        return AccessToken(_output(self._words, self._clock.left(), "token command"))
 
 
 def _kind(arguments: argparse.Namespace) -> type:
     """The type of credentials: that of the option given, else that of the mechanism asked for, else a password."""
     name = arguments.mechanism
     wanted: type = Password
-    if name is not None and name.upper() not in (imap.LOGIN, pop.USER):
+    if name is not None and name.upper() not in (imap.LOGIN, pop.USER, pop.APOP):
         wanted = lookup(name).credentials
     if arguments.token_env is not None or arguments.token_command is not None or arguments.google is not None:
         return Bearer
@@ -99,23 +101,39 @@ def _kind(arguments: argparse.Namespace) -> type:
     return wanted
 
 
-def _google(arguments: argparse.Namespace, user: str) -> GoogleTokens:
+def _google(arguments: argparse.Namespace, user: str, clock: Clock) -> GoogleTokens:
     """Return a source for the file. A service account of its own has no mailbox, so it acts for the URL's user."""
     from ..tokens import google
 
     subject = arguments.google_subject
     if subject is None and google.type_of(arguments.google) == google.SERVICE_ACCOUNT:
         subject = user
-    return google.from_file(arguments.google, subject=subject, request=google.Request(timeout=arguments.timeout))
+    request = _Timely(google.Request(timeout=clock.left), clock)
+    return google.from_file(arguments.google, subject=subject, request=request)
 
 
-def _password(arguments: argparse.Namespace, user: str) -> str:
+class _Timely:
+    """Sends requests for google-auth, and gives up in time also where a name is looked up.
+
+    The deadline is for them alone: one that rang while a new refresh token is stored would lose it.
+    """
+
+    def __init__(self, send: Request, clock: Clock) -> None:
+        self.timeout = clock.left
+        self._send = send
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        with deadline(self.timeout()):
+            return self._send(*arguments, **named)
+
+
+def _password(arguments: argparse.Namespace, user: str, clock: Clock) -> str:
     if arguments.password_env is not None:
         return _variable(arguments.password_env)
     if arguments.password_command is None:
-        return asked(f"Password for {shown(user)}: ")
+        return _typed(f"Password for {shown(user)}: ", clock)
     try:
-        return _output(_words(arguments.password_command), arguments.timeout, "password command")
+        return _output(_words(arguments.password_command), clock.left(), "password command")
     except TokenError as error:
         failure = str(error)
     raise UsageError(failure)
@@ -195,6 +213,12 @@ def _decoded(octets: bytes) -> str | None:
         return None
 
 
+def _typed(prompt: str, clock: Clock) -> str:
+    secret = asked(prompt)
+    clock.restart()
+    return secret
+
+
 def asked(prompt: str) -> str:
     """Ask the terminal for a secret, without echo. Raises UsageError where there is no terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
@@ -210,6 +234,10 @@ def asked(prompt: str) -> str:
             secret = getpass.getpass(prompt)
         except (EOFError, getpass.GetPassWarning):
             secret = ""
+        except UnicodeError:
+            secret = None
+    if secret is None:
+        raise Undecodable("what was typed is not UTF-8")
     if not secret:
         raise UsageError("no credential was given")
     return secret

@@ -8,16 +8,36 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+@final
+class Clock:
+    """Counts down the seconds that several things have together."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, with as many seconds as at first."""
+        self._ends = time.monotonic() + self._seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left, 0 once there are none."""
+        return max(0.0, self._ends - time.monotonic())
+
+
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the body once it took that many seconds."""
+    """Raise TimeoutError in the body once it took that many seconds, or before it where that is none."""
+    if seconds <= 0:
+        raise TimeoutError("timed out")
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl.channel import Channel
-from sasl.credentials import Bearer, Password
+from sasl.credentials import Anonymous, Bearer, External, Password
 from sasl.errors import AuthenticationFailed, SASLError, TokenError
-from sasl.policy import DEFAULT_POLICY, offer
-from sasl.registry import lookup
+from sasl.policy import Policy, offer
+from sasl.registry import known_mechanisms, lookup
 from sasl.resolve import resolve
 
 from .. import imaplib as imap_binding
@@ -67,14 +67,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(_arguments: argparse.Namespace) -> int:
     """Print the table, the refusal and the cure; return 0, or 70 if something was not as it must be."""
-    from ..reference import running, token_endpoint
+    from ..reference import Settings, running, token_endpoint
 
     with ExitStack() as stack:
         endpoint = stack.enter_context(token_endpoint.running())
-        servers = stack.enter_context(running(checks=endpoint.checks))
+        servers = stack.enter_context(running(checks=endpoint.checks, settings=Settings(policy=_policy())))
         source = _google(endpoint, Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-"))))
         token: Token = servers.tokens["good"] if isinstance(source, TokenError) else source
-        stage = _Stage(servers, servers.client_context(), token)
+        stage = _Stage(servers, servers.client_context(), servers.client_context(), token)
+        stage.with_certificate.load_cert_chain(*servers.client_certificate(_USER))
         print(f"Logins as {_USER} at {servers.imap.host}, by imaplib, poplib and smtplib.")
         if token is source:
             print(f"Tokens come through google-auth, from {endpoint.url}.")
@@ -92,10 +93,11 @@ def run(_arguments: argparse.Namespace) -> int:
 @final
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """The servers, how to trust them, and where a good token comes from."""
+    """The servers, how to trust them, with a certificate of the user's and without, and where tokens come from."""
 
     servers: Servers
     context: ssl.SSLContext
+    with_certificate: ssl.SSLContext
     token: Token
 
 
@@ -158,14 +160,27 @@ _PROTOCOLS: Mapping[str, tuple[str, Callable[..., AbstractContextManager[Any]], 
 
 def _plan(servers: Servers) -> list[tuple[str, str]]:
     """Every mechanism that the servers offer over TLS, and the strongest once more over STARTTLS."""
-    offered = offer(Channel(tls=True, loopback=True), DEFAULT_POLICY, servers.verifier.answers)
+    channel = Channel(tls=True, loopback=True, bindings={"tls-server-end-point": b""})
+    offered = offer(channel, _policy(), servers.verifier.answers)
     names = [name for name in offered if lookup(name).client is not None and lookup(name).credentials in _CREDENTIALS]
-    return [*((name, "TLS") for name in names), (names[0], "STARTTLS")]
+    return [*((name, "TLS") for name in names), (_strongest(names), "STARTTLS")]
+
+
+def _strongest(names: Sequence[str]) -> str:
+    """The strongest mechanism that wants no certificate of the user's."""
+    return next(name for name in names if lookup(name).credentials is not External)
+
+
+def _policy() -> Policy:
+    """What is off by default is on here."""
+    return Policy(allow=[row.name for row in known_mechanisms() if row.off_by_default])
 
 
 _CREDENTIALS: Final[Mapping[type, Callable[[_Stage], Credentials]]] = {
     Password: lambda stage: Password(_USER, stage.servers.users[_USER]),
     Bearer: lambda stage: resolve(Bearer(_USER, stage.token)),
+    External: lambda _: External(),
+    Anonymous: lambda _: Anonymous("sasl demo"),
 }
 
 
@@ -175,10 +190,11 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
     known = len(endpoint.sessions)
     begun = time.perf_counter()
     try:
-        credentials = _CREDENTIALS[lookup(name).credentials](stage)
-        with connect(endpoint, stage.context, over) as conn:
+        kind = lookup(name).credentials
+        credentials = _CREDENTIALS[kind](stage)
+        with connect(endpoint, stage.with_certificate if kind is External else stage.context, over) as conn:
             begun = time.perf_counter()
-            authenticate(conn, credentials, mechanism=name)
+            authenticate(conn, credentials, mechanism=name, policy=_policy())
             took = time.perf_counter() - begun
     except _ERRORS as error:
         took = time.perf_counter() - begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import time
 from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +16,7 @@ from sasl.policy import Policy
 from ..session import with_new_token
 from . import credentials, exits, url
 from .connection import connected, tls_context, tls_facts
-from .deadline import deadline
+from .deadline import Clock, deadline
 from .outcome import Outcome
 from .text import shown
 
@@ -56,7 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Log in at a mail server, and say how; or say in plain words why it refuses, and what to do."
     parser.epilog = _EPILOG
     parser.add_argument("url", metavar="URL", help="for instance imaps://alice@imap.example.org")
-    parser.add_argument("--mechanism", metavar="M", help="use this mechanism, or IMAP-LOGIN, POP-USER; no other")
+    parser.add_argument(
+        "--mechanism", metavar="M", help="use this mechanism, or IMAP-LOGIN, POP-USER, POP-APOP; no other"
+    )
+    parser.add_argument("--pin", metavar="M", help="use no mechanism that is weaker than this one")
     credentials.configure(parser)
     tls = parser.add_argument_group("TLS")
     tls.add_argument("--ca", metavar="FILE", help="trust the CAs in this PEM file, and no others")
@@ -67,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-initial-response", action="store_true", help="never send one with the command")
     parser.add_argument(
-        "--timeout", metavar="S", type=_seconds, default=30.0, help="seconds for all of it (default: %(default)g)"
+        "--timeout", metavar="S", type=_seconds, default=30.0, help="seconds for all but typing (default: %(default)g)"
     )
     parser.add_argument("--trace", action="store_true", help="show the exchange, without its secrets, on stderr")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -96,20 +98,23 @@ def _log_in(arguments: argparse.Namespace, outcome: Outcome) -> None:
     target = outcome.target = url.parse(arguments.url)
     if arguments.no_starttls and not (arguments.allow_plaintext or target.implicit_tls):
         raise PolicyViolation("--no-starttls sends the credential in the clear: it wants --allow-plaintext as well")
-    attempt = _Attempt(arguments, target, outcome)
-    given = credentials.obtain(arguments, target.user)
+    clock = Clock(arguments.timeout)
+    attempt = _Attempt(arguments, target, outcome, clock)
+    clock.restart()  # a passphrase may have been typed
+    given = credentials.obtain(arguments, target.user, clock)
     outcome.token = isinstance(given, Bearer)
+    outcome.authzid = arguments.authzid is not None
     with_new_token(given, attempt)
 
 
 class _Attempt:
     """One login on a connection of its own. What is learnt on the way goes into the outcome."""
 
-    def __init__(self, arguments: argparse.Namespace, target: Target, outcome: Outcome) -> None:
+    def __init__(self, arguments: argparse.Namespace, target: Target, outcome: Outcome, clock: Clock) -> None:
         self._target = target
         self._outcome = outcome
         self._tried = False
-        self._timeout: float = arguments.timeout
+        self._clock = clock
         self._context: ssl.SSLContext = tls_context(
             arguments.ca, arguments.client_cert, lambda: credentials.asked("Passphrase of the client's key: ")
         )
@@ -122,6 +127,7 @@ class _Attempt:
             "policy": Policy(
                 plaintext="always" if arguments.allow_plaintext else "never",
                 allow=() if arguments.mechanism is None else (arguments.mechanism,),
+                pin=arguments.pin,
             ),
         }
 
@@ -129,23 +135,23 @@ class _Attempt:
         """Connect and log in."""
         self._outcome.second_token = self._tried
         self._tried = True
-        begun = time.monotonic()
+        seconds = self._clock.left()
         try:
             with (
-                deadline(self._timeout),
-                connected(self._target, self._context, starttls=self._starttls, timeout=self._timeout) as connection,
+                deadline(seconds),
+                connected(self._target, self._context, starttls=self._starttls, timeout=seconds) as connection,
             ):
                 self._outcome.connected = True
                 tls = self._outcome.tls = tls_facts(connection)
                 _log.debug("connected with %s", f"{tls['version']} {tls['cipher']}" if tls else "no TLS")
                 self._authenticate(connection, ready)
-                _take_leave(connection)
+                _take_leave(connection, self._clock)
             return
         except TimeoutError:  # between two steps; in one of them it is a ConnectionLost already
             failure = ConnectionLost("the server did not answer in time")
         except ConnectionLost as error:
             failure = error
-        if failure.kind is None and time.monotonic() - begun >= self._timeout:
+        if failure.kind is None and not self._clock.left():
             failure.kind = "timeout"
         raise failure
 
@@ -168,10 +174,10 @@ class _Attempt:
                 outcome.server_text = wire.server_text
 
 
-def _take_leave(connection: Connection) -> None:
+def _take_leave(connection: Connection, clock: Clock) -> None:
     """End the session as the protocol wants it. It is no matter if that fails: the login is what was asked for."""
     try:
-        with deadline(_LONGEST_GOODBYE):
+        with deadline(min(_LONGEST_GOODBYE, clock.left())):
             connection.logout()
     except Exception:
         pass

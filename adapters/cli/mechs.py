@@ -18,8 +18,10 @@ examples:
   sasl mechs
   sasl mechs --json | jq -r '.mechanisms[].name'
 
-The strongest comes first. A mechanism that is sent "in the clear" wants TLS. Other packages add mechanisms by an
-entry point in the group "sasl.mechanisms".
+The strongest comes first, and of what a server offers it is the one that is used, for a credential of the kind that it
+takes. A -PLUS one wants a connection that gives channel-binding data, and what is sent "in the clear" wants TLS.
+`sasl login --trace` says which one was used, and why the others were not. Other packages add mechanisms by an entry
+point in the group "sasl.mechanisms".
 """
 _HEADINGS: Final = ("mechanism", "sides", "takes", "speaks first", "sent", "rank", "notes")
 
@@ -64,11 +66,6 @@ def _as_json(row: Mechanism) -> dict[str, object]:
 
 
 def _as_cells(row: Mechanism) -> tuple[str, ...]:
-    notes = []
-    if row.off_by_default:
-        notes.append("off by default")
-    if row.twin is not None:
-        notes.append(f"{row.twin} with channel binding")
     return (
         row.name,
         ", ".join(_sides(row)),
@@ -76,5 +73,14 @@ def _as_cells(row: Mechanism) -> tuple[str, ...]:
         "client" if row.client_first else "server",
         "in the clear" if row.plaintext else "protected",
         str(row.rank),
-        "; ".join(notes),
+        _notes(row),
     )
+
+
+def _notes(row: Mechanism) -> str:
+    notes = []
+    if row.off_by_default:
+        notes.append("off unless allowed by name")
+    if row.twin is not None:
+        notes.append(f"{row.twin} with channel binding")
+    return "; ".join(notes)

@@ -57,6 +57,7 @@ class Outcome:
         server_text: what the server said last.
         error: why there is no login, or None.
         token: whether the credential is a token.
+        authzid: whether it is to act as another user.
         second_token: whether a second token was tried after the first was refused.
     """
 
@@ -69,13 +70,16 @@ class Outcome:
     server_text: str = ""
     error: SASLError | None = None
     token: bool = False
+    authzid: bool = False
     second_token: bool = False
 
     @property
     def advice(self) -> str:
         """What to do about the error."""
-        host = self.target.host if self.target else ""
-        return advice(self.error, host=host, token=self.token, tls=self.tls is not None) if self.error else ""
+        if self.error is None:
+            return ""
+        host, tls = self.target.host if self.target else "", self.tls is not None
+        return advice(self.error, host=host, token=self.token, tls=tls, authzid=self.authzid)
 
     def as_json(self) -> str:
         """Return one JSON object; every key is always there."""

@@ -1,8 +1,9 @@
-"""A certificate authority and a server certificate for this machine, made on the spot (RFC 5280)."""
+"""Certificate authorities, the certificate of the servers and those of users, made on the spot (RFC 5280)."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import ssl
 import sys
 import tempfile
@@ -14,14 +15,23 @@ from typing import TYPE_CHECKING, Final, final
 
 from sasl.errors import UsageError
 
+from ..verifiers.certificate import SMTP_UTF8_MAILBOX
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
 NAMES: Final = ("localhost",)
 ADDRESSES: Final = ("127.0.0.1", "::1")
 
+LOCAL: Final = "localhost"
+"""The domain of mailboxes in client certificates for users whose names have none."""
+
 _AUTHORITY: Final = "saslkit reference CA"
+_CLIENT: Final = "saslkit reference client"
 _LIFE: Final = timedelta(days=30)
 _LEAST: Final = timedelta(days=1)  # what is left of it when certificates are used again
 _SKEW: Final = timedelta(hours=1)  # clocks that are a little behind
@@ -66,31 +76,83 @@ def keep(directory: Path) -> None:
 
 def issue() -> Certificates:
     """Make a new CA and a certificate for localhost, 127.0.0.1 and ::1; the CA's own key is thrown away."""
-    from cryptography import x509  # 40 ms, and only whoever starts a server pays it
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+    return Authority(_AUTHORITY).server()
 
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _AUTHORITY)])
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
 
-    def begin(subject: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+@final
+class Authority:
+    """A CA, made on the spot, whose key is in no file.
+
+    Attributes:
+        certificate: the CA's certificate, PEM.
+    """
+
+    def __init__(self, name: str) -> None:
+        from cryptography import x509  # 40 ms, and only whoever starts a server pays it
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = self._begin(self._name, self._key.public_key(), signs_certificates=True)
+        self.certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def server(self) -> Certificates:
+        """Return this CA's certificate and a new one for localhost, 127.0.0.1 and ::1."""
+        from cryptography import x509
+        from cryptography.x509.oid import ExtendedKeyUsageOID
+
+        names: list[x509.GeneralName] = [x509.DNSName(host) for host in NAMES]
+        names += [x509.IPAddress(ip_address(address)) for address in ADDRESSES]
+        return Certificates(self.certificate, *self._issue("localhost", names, ExtendedKeyUsageOID.SERVER_AUTH))
+
+    def client(self, user: str, *, common_name: bool = False) -> tuple[bytes, bytes]:
+        """Return a new certificate that names a user, and its key, both PEM.
+
+        It names the mailbox (RFC 5280 section 4.2.1.6, RFC 8398), at localhost where the user's name has no "@"; with
+        `common_name`, the subject's commonName alone is the user's name. Raises UsageError for one that it cannot hold.
+        """
+        from cryptography.x509.oid import ExtendedKeyUsageOID
+
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH
+        try:
+            return self._issue(user, [], usage) if common_name else self._issue(_CLIENT, [_mailbox(user)], usage)
+        except ValueError:
+            pass
+        raise UsageError(f"no certificate can name {user!r}")
+
+    def __repr__(self) -> str:
+        return "Authority(***)"
+
+    def _issue(
+        self, common_name: str, names: list[x509.GeneralName], purpose: x509.ObjectIdentifier
+    ) -> tuple[bytes, bytes]:
+        """Return a new certificate and its key, PEM. Raises ValueError for a name that is too long or empty."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        builder = self._begin(subject, key.public_key(), signs_certificates=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        pem = serialization.Encoding.PEM
         return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(ca_name)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _SKEW)
-            .not_valid_after(now + _LIFE)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+            builder.sign(self._key, hashes.SHA256()).public_bytes(pem),
+            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         )
 
-    def usage(*, signs_certificates: bool) -> x509.KeyUsage:
-        return x509.KeyUsage(
+    def _begin(
+        self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, *, signs_certificates: bool
+    ) -> x509.CertificateBuilder:
+        from cryptography import x509
+
+        now = datetime.now(UTC)
+        usage = x509.KeyUsage(
             digital_signature=not signs_certificates,
             content_commitment=False,
             key_encipherment=False,
@@ -101,37 +163,72 @@ def issue() -> Certificates:
             encipher_only=False,
             decipher_only=False,
         )
-
-    authority = (
-        begin(ca_name, ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage(signs_certificates=True), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in NAMES]
-    names += [x509.IPAddress(ip_address(address)) for address in ADDRESSES]
-    server = (
-        begin(name, key.public_key())
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    return Certificates(
-        authority.public_bytes(pem),
-        server.public_bytes(pem),
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-    )
+        constraints = x509.BasicConstraints(ca=signs_certificates, path_length=0 if signs_certificates else None)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _SKEW)
+            .not_valid_after(now + _LIFE)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(issuer, critical=False)
+            .add_extension(constraints, critical=True)
+            .add_extension(usage, critical=True)
+        )
 
 
-def server_context(directory: Path) -> ssl.SSLContext:
-    """Return the server's side of TLS, for what `Certificates.write` left in a directory."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _mailbox(user: str) -> x509.GeneralName:
+    """Return a mailbox as a certificate names it. Raises ValueError for what is none."""
+    from cryptography import x509
+
+    if not user:
+        raise ValueError
+    mailbox = user if "@" in user else f"{user}@{LOCAL}"
+    mailbox.encode("utf-8")  # what has no UTF-8 is a ValueError here; pyasn1 has an error of its own
+    if mailbox.rpartition("@")[0].isascii():
+        return x509.RFC822Name(mailbox)
+    from pyasn1.codec.der.encoder import encode
+    from pyasn1.type.char import UTF8String
+
+    return x509.OtherName(x509.ObjectIdentifier(SMTP_UTF8_MAILBOX), encode(UTF8String(mailbox)))
+
+
+@final
+class ServerContext(ssl.SSLContext):
+    """The server's side of TLS, which also knows its own certificate: channel binding is about that one.
+
+    Attributes:
+        certificate: DER.
+    """
+
+    certificate: bytes
+
+
+def server_context(directory: Path, *, clients: Authority | None = None) -> ServerContext:
+    """Return the server's side of TLS, for what `Certificates.write` left in a directory.
+
+    With `clients`, a client may show a certificate of that CA; one without a certificate connects all the same.
+    """
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(directory / "server.pem", directory / "server.key", password="")  # never asks for one
+    context.certificate = ssl.PEM_cert_to_DER_cert((directory / "server.pem").read_text("ascii"))
+    if clients is not None:
+        context.load_verify_locations(cadata=clients.certificate.decode("ascii"))
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def write_pair(directory: Path, certificate: bytes, key: bytes) -> tuple[Path, Path]:
+    """Write a certificate and its key into a directory, beside those that are there; return the two files."""
+    serial = secrets.token_hex(8)
+    paths = directory / f"client-{serial}.pem", directory / f"client-{serial}.key"
+    _write(paths[0], certificate, mode=0o644)
+    _write(paths[1], key, mode=0o600)
+    return paths
 
 
 def client_context(ca_file: Path) -> ssl.SSLContext:

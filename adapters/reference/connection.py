@@ -53,13 +53,6 @@ class Connection(asyncio.Protocol):
             return line
         return (kept or line[:longest]) + (b"\r\n" if line.endswith(b"\r\n") else b"\n")
 
-    async def read_exactly(self, octets: int) -> bytes | None:
-        """Return so many octets, which the caller has bounded; None if the connection ends before."""
-        while len(self._buffer) < octets:
-            if not await self._wait():
-                return None
-        return self._take(octets)
-
     def write(self, octets: bytes) -> None:
         """Send octets, without waiting for the peer to take them."""
         if self._transport is not None and not (self.tls and self._eof):  # TLS has no half-closed connections
@@ -72,9 +65,14 @@ class Connection(asyncio.Protocol):
             await self._room
 
     @property
-    def unread(self) -> bool:
-        """Whether octets have come that nobody has read yet."""
-        return bool(self._buffer)
+    def unread(self) -> bytes:
+        """The octets that have come and that nobody has read yet."""
+        return bytes(self._buffer)
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """What TLS tells of itself; None without TLS and once the connection is lost."""
+        return None if self._transport is None else self._transport.get_extra_info("ssl_object")
 
     async def start_tls(self, context: ssl.SSLContext, *, grace: float) -> bool:
         """Do the server's side of a TLS handshake; return whether the connection is under TLS now.

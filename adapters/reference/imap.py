@@ -7,32 +7,27 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from sasl.secret import octets
 
-from ..wire.imap import LOGIN, ServerWire
+from ..wire._arguments import GO_AHEAD, WRONG_NUMBER, Arguments
+from ..wire.imap import LOGIN, TAG, LoginServerWire, ServerWire, StartTlsServerWire
 from ..wire.line import Line
 from .session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_TAG: Final = r"[A-Za-z0-9.!#$&',/:;<=>?@^_`|~-]{1,64}"  # as the wire takes them
-_COMMAND: Final = re.compile(rf"({_TAG}) ((?:(?i:UID) )?[A-Za-z]+)(?: (.*))?".encode("ascii"), re.DOTALL)
-_TAGGED: Final = re.compile(rf"({_TAG}) ".encode("ascii"))
-_LITERAL: Final = re.compile(rb"(?:^| )\{([0-9]{1,20})(\+?)\}$")
-_ARGUMENT: Final = re.compile(rb'(\()|(?:"((?:[^"\\\x00]|\\["\\])*)"|([^"(){\x00-\x20\x7f]+))?(\)*)(?: |$)')
-_LONGEST_LITERAL: Final = 4_096  # octets (RFC 7888 section 5), and the most that those of one command have together
+_COMMAND: Final = re.compile(rb"(%b) ((?:(?i:UID) )?[A-Za-z]+)(?: (.*))?" % TAG, re.DOTALL)
+_TAGGED: Final = re.compile(rb"(%b) " % TAG)
 
-_ANY: Final = frozenset({b"CAPABILITY", b"NOOP", b"LOGOUT", b"ID"})
-_NOT_AUTHENTICATED: Final = frozenset({b"STARTTLS", b"LOGIN"})
+_ANY: Final = frozenset({b"CAPABILITY", b"NOOP", b"LOGOUT", b"ID", b"STARTTLS"})
 _AUTHENTICATED: Final = frozenset({b"SELECT", b"EXAMINE", b"LIST", b"LSUB", b"STATUS", b"NAMESPACE"})
 _SELECTED: Final = frozenset({b"CLOSE", b"UNSELECT", b"CHECK", b"EXPUNGE", b"SEARCH", b"UID SEARCH"})
-_KNOWN: Final = _ANY | _NOT_AUTHENTICATED | _AUTHENTICATED | _SELECTED
+_KNOWN: Final = _ANY | _AUTHENTICATED | _SELECTED
 _MANY: Final = 1_000
 _ARITY: Final[Mapping[bytes, tuple[int, int]]] = {
     b"CAPABILITY": (0, 0),
     b"NOOP": (0, 0),
     b"LOGOUT": (0, 0),
     b"STARTTLS": (0, 0),
-    b"LOGIN": (2, 2),
     b"SELECT": (1, _MANY),
     b"EXAMINE": (1, _MANY),
     b"STATUS": (2, _MANY),
@@ -50,8 +45,6 @@ class ImapSession(Session):
     farewells: ClassVar[Mapping[str, str]] = {
         "late": "* BYE Too slow",
         "failures": "* BYE Too many failed logins",
-        "injected": "* BYE Octets in the clear behind STARTTLS",
-        "literal": "* BYE That literal is too large",
         "shutdown": "* BYE The server shuts down",
         "broken": "* BYE Something is wrong here",
     }
@@ -80,7 +73,15 @@ class ImapSession(Session):
             await self.say(_unknown(tag, "Line too long" if self.too_long(line) else "Not a command"))
             return
         tag, verb = match[1].decode("ascii"), match[2].upper()
-        begun = self._lines - 1
+        if verb == b"LOGIN":
+            self.note(f"{tag} LOGIN {octets(match[3] or b'')}")
+            wire = LoginServerWire(capabilities=_AFTER_LOGIN, policy=self.settings.policy, **self.wire_settings)
+            await self.converse(LOGIN, wire, line)
+            return
+        if verb == b"STARTTLS" and not match[3]:
+            self.note(f"{tag} STARTTLS")
+            await self.start_tls(StartTlsServerWire, line)
+            return
         arguments = await self._arguments(tag, verb, match[3] or b"")
         if arguments is None:
             return
@@ -88,10 +89,6 @@ class ImapSession(Session):
             await self.say(_unknown(tag, "Unknown command"))
         elif refusal := self._refusal(verb) or _wrong_number(verb, len(arguments)):
             await self.say(f"{tag} BAD {refusal}")
-        elif verb == b"LOGIN":
-            await self._login(tag, arguments, turns=self._lines - begun)
-        elif verb == b"STARTTLS":
-            await self._start_tls(tag)
         elif verb == b"LOGOUT":
             self.over = True
             await self.say("* BYE Bye", f"{tag} OK Logged out")
@@ -103,8 +100,6 @@ class ImapSession(Session):
 
     def _refusal(self, verb: bytes) -> str:
         """What is wrong with a command in this state; empty if nothing."""
-        if verb in _NOT_AUTHENTICATED and self.identity is not None:
-            return "Authenticated already"
         if verb in _AUTHENTICATED | _SELECTED and self.identity is None:
             return "Log in first"
         if verb in _SELECTED and not self._selected:
@@ -141,17 +136,6 @@ class ImapSession(Session):
             self._selected = False
         return "OK Done"
 
-    async def _login(self, tag: str, arguments: list[bytes], *, turns: int) -> None:
-        wire = ServerWire(["PLAIN"], capabilities=_AFTER_LOGIN, **self.wire_settings)
-        wire.receive(f"{tag} AUTHENTICATE PLAIN".encode("ascii"))
-        await self.log_in(LOGIN, wire, *arguments, turns=turns)
-
-    async def _start_tls(self, tag: str) -> None:
-        if self.connection.tls:
-            await self.say(f"{tag} BAD TLS is in force already")
-        else:
-            await self.secure(f"{tag} OK Begin TLS")
-
     def _capabilities(self) -> list[str]:
         if self.identity is not None:
             return list(_AFTER_LOGIN)
@@ -164,54 +148,30 @@ class ImapSession(Session):
 
     # --- arguments
 
-    async def _arguments(self, tag: str, verb: bytes, rest: bytes) -> list[bytes] | None:
+    async def _arguments(self, tag: str, verb: bytes, line: bytes) -> list[bytes] | None:
         """Read what a command still lacks, its literals, and return its arguments; None if it was answered already."""
-        shown = f"{tag} {verb.decode('ascii')} " if verb in _KNOWN else ""
-        secret = verb == b"LOGIN" or verb not in _KNOWN
-        arguments: list[bytes] = []
-        room = _LONGEST_LITERAL
-        while True:
-            literal = _LITERAL.search(rest)
-            words = _words(rest[: literal.start()] if literal else rest)
-            hidden = secret or words is None
-            self.note((shown + (octets(rest) if hidden else rest.decode("utf-8", "replace"))).rstrip())
-            size, synchronizing = (int(literal[1]), not literal[2]) if literal else (0, True)
-            if words is None or size > room:
-                if not synchronizing:
-                    self._farewell("literal")  # it is on its way, and must not be read as commands
-                else:
-                    await self.say(f"{tag} BAD {'Not arguments' if words is None else 'That literal is too large'}")
-                return None
-            arguments += words
-            if literal is None:
-                return arguments
-            room -= size
-            if synchronizing:
-                if await self._refused_early(tag, verb):
+        known = verb in _KNOWN
+        arguments = Arguments(self._longest)
+        arguments.receive(line)
+        shown = line.decode("utf-8", "replace") if known and not arguments.refusal else octets(line)
+        self.note(f"{tag} {verb.decode('ascii')} {shown}".rstrip() if known else shown)
+        while not arguments.done:
+            if arguments.waits:
+                if refusal := self._refusal(verb) if known else "Unknown command":
+                    await self.say(f"{tag} BAD {refusal}" if known else _unknown(tag, refusal))
                     return None
-                await self.say("+ Go ahead")
-            content = await self.connection.read_exactly(size)
-            line = await self.read() if content is not None else b""
-            if content is None or not line:
+                await self.say(GO_AHEAD)
+            line = await self.read()
+            if not line:
                 self.over = True
                 return None
-            arguments.append(content)
-            rest = line.rstrip(b"\r\n")
-            if self.too_long(line) or (rest and not rest.startswith(b" ")):
-                rest = b'"'  # not arguments
-            shown, rest, secret = f"{octets(content)} ", rest.removeprefix(b" "), True
-
-    async def _refused_early(self, tag: str, verb: bytes) -> bool:
-        """Whether a command is refused before the client sends its literals, one of which may be a password."""
-        if verb not in _KNOWN:
-            await self.say(_unknown(tag, "Unknown command"))
-        elif refusal := self._refusal(verb):
-            await self.say(f"{tag} BAD {refusal}")
-        elif verb == b"LOGIN" and not self.takes_passwords:
-            await self._login(tag, [b"", b""], turns=1)
-        else:
-            return False
-        return True
+            self.note(octets(line.rstrip(b"\r\n")))
+            arguments.receive(line)
+        if not arguments.refusal:
+            return arguments.words
+        self.over = arguments.must_close
+        await self.say(arguments.answer(tag))
+        return None
 
 
 _AFTER_LOGIN: Final = ("IMAP4rev1", "LITERAL-", "ID", "NAMESPACE", "UNSELECT")
@@ -219,28 +179,12 @@ _AFTER_LOGIN: Final = ("IMAP4rev1", "LITERAL-", "ID", "NAMESPACE", "UNSELECT")
 
 def _wrong_number(verb: bytes, arguments: int) -> str:
     least, most = _ARITY.get(verb, (0, _MANY))
-    return "" if least <= arguments <= most else "Too few arguments, or too many"
+    return "" if least <= arguments <= most else WRONG_NUMBER
 
 
 def _unknown(tag: str, why: str) -> Line:
     """Refuse what is no command. Its tag is none either, and may be anything that a client out of step has sent."""
     return Line(f"{tag} BAD {why}\r\n".encode("ascii"), f"* BAD {why}")
-
-
-def _words(text: bytes) -> list[bytes] | None:
-    """Split arguments into atoms, quoted strings and parentheses; None for what is none of them."""
-    words: list[bytes] = []
-    at = 0
-    while at < len(text):
-        match = _ARGUMENT.match(text, at)
-        if match is None or match[0] == b" ":
-            return None
-        opening, quoted, atom, closing = match.groups()
-        if quoted is not None:
-            atom = re.sub(rb"\\(.)", rb"\1", quoted)
-        words += [word for word in (opening, atom, closing or None) if word is not None]
-        at = match.end()
-    return words
 
 
 def _is_inbox(arguments: list[bytes]) -> bool:

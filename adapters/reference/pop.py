@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+import secrets
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
+from sasl.registry import canonical
 from sasl.secret import octets
+from sasl.steps import FindSecret
 
-from ..wire.pop import USER, ServerWire
+from ..wire.pop import APOP, USER, ApopServerWire, ServerWire, StartTlsServerWire, UserServerWire
 from .session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 _AUTH: Final = re.compile(rb"AUTH\b", re.IGNORECASE)  # malformed or not, it is the wire's
-_AUTHORIZATION: Final = frozenset({b"USER", b"PASS", b"STLS"})
 _TRANSACTION: Final = frozenset({b"STAT", b"LIST", b"UIDL", b"RETR", b"TOP", b"DELE", b"RSET", b"NOOP"})
-_ANY: Final = frozenset({b"CAPA", b"QUIT"})
+_KNOWN: Final = _TRANSACTION | {b"USER", b"PASS", b"STLS", b"CAPA", b"QUIT"}
 
 
 @final
@@ -27,15 +29,19 @@ class PopSession(Session):
     # RFC 1939 section 3: a server that ends a session for a time-out says nothing.
     farewells: ClassVar[Mapping[str, str]] = {
         "failures": "-ERR [SYS/TEMP] Too many failed logins",
-        "injected": "-ERR Octets in the clear behind STLS",
         "broken": "-ERR [SYS/TEMP] Something is wrong here",
     }
 
-    _user: bytes | None = None
+    _login: UserServerWire | None = None
+    _timestamp: bytes = b""  # without one there is no APOP
 
     def greeting(self) -> list[str]:
-        """Return the greeting; without a time stamp in it, so there is no APOP."""
-        return ["+OK saslkit reference server"]
+        """Return the greeting; with a timestamp, another one each time, if there is APOP here."""
+        if not self._takes_apop:
+            return ["+OK saslkit reference server"]
+        timestamp = f"<{secrets.token_hex(16)}@localhost>"
+        self._timestamp = timestamp.encode("ascii")
+        return [f"+OK saslkit reference server {timestamp}"]
 
     def wire(self, offered: Collection[str]) -> ServerWire:
         """Return a new wire for one AUTH."""
@@ -45,7 +51,7 @@ class PopSession(Session):
         """Take one command line and answer it."""
         verb, _, rest = line.rstrip(b"\r\n").partition(b" ")
         verb = verb.upper()
-        user, self._user = self._user, None  # only the PASS that follows it at once goes with a USER
+        login, self._login = self._login, None  # only the PASS that follows it at once goes with a USER
         if _AUTH.match(line):
             await self.authenticate(line, "AUTH")
             return
@@ -53,7 +59,11 @@ class PopSession(Session):
             self.note(octets(line))
             await self.say("-ERR Line too long")
             return
-        if verb not in _AUTHORIZATION | _TRANSACTION | _ANY:
+        if verb == b"APOP" and self._timestamp:
+            self.note(f"APOP {octets(rest)}")
+            await self.log_in(APOP, ApopServerWire(self._timestamp, **self.wire_settings), line)
+            return
+        if verb not in _KNOWN:
             self.note(octets(line.rstrip(b"\r\n")))
             await self.say("-ERR Unknown command")
             return
@@ -61,16 +71,16 @@ class PopSession(Session):
             self.note(f"PASS {octets(rest)}")
         else:
             self.note(line.decode("utf-8", "replace").rstrip("\r\n"))
-        if verb in (_TRANSACTION if self.identity is None else _AUTHORIZATION):
-            await self.say("-ERR Log in first" if self.identity is None else "-ERR Logged in already")
+        if verb in _TRANSACTION and self.identity is None:
+            await self.say("-ERR Log in first")
             return
         match verb:
             case b"USER":
-                await self._take_user(rest)
+                await self._take(line, None)
             case b"PASS":
-                await self._take_password(user, rest)
+                await self._take(line, login)
             case b"STLS":
-                await self._start_tls(rest)
+                await self.start_tls(StartTlsServerWire, line)
             case b"QUIT":
                 self.over = True
                 await self.say("+OK Bye")
@@ -100,27 +110,15 @@ class PopSession(Session):
             lines.append(f"SASL {' '.join(offered)}")
         return [*lines, "IMPLEMENTATION saslkit"]
 
-    async def _take_user(self, name: bytes) -> None:
-        if not name:
-            await self.say("-ERR USER takes a name")
-        elif not self.takes_passwords:
-            await self.say("-ERR Encryption is required first")
-        else:
-            self._user = name
-            await self.say("+OK Now the password")
+    @property
+    def _takes_apop(self) -> bool:
+        """Whether there is APOP: allowed by name, and served by the verifier, as for a mechanism that is off."""
+        wanted = self.settings.mechanisms
+        among_them = wanted is None or APOP in map(canonical, wanted)
+        return among_them and APOP in self.settings.policy.allow and FindSecret in self.verifier.answers
 
-    async def _take_password(self, user: bytes | None, password: bytes) -> None:
-        if user is None:
-            await self.say("-ERR USER comes first")
-            return
-        wire = ServerWire(["PLAIN"], **self.wire_settings)
-        wire.receive(b"AUTH PLAIN")
-        await self.log_in(USER, wire, user, password, turns=2)
-
-    async def _start_tls(self, rest: bytes) -> None:
-        if rest:
-            await self.say("-ERR STLS takes no argument")
-        elif self.connection.tls:
-            await self.say("-ERR TLS is in force already")
-        else:
-            await self.secure("+OK Begin TLS")
+    async def _take(self, line: bytes, login: UserServerWire | None) -> None:
+        """Take USER, or PASS with the wire of the USER before it."""
+        wire = login or UserServerWire(policy=self.settings.policy, **self.wire_settings)
+        await self.log_in(USER, wire, line, turns=1 if login is None else 2)
+        self._login = wire if wire.result is None else None

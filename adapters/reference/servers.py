@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Final, final
 
 from sasl.errors import UsageError
 
-from .certificates import ADDRESSES, client_context, issue, server_context
+from .certificates import ADDRESSES, Authority, client_context, issue, server_context, write_pair
 from .connection import Connection
 from .imap import ImapSession
 from .pop import PopSession
 from .session import DEFAULT_SETTINGS, Checks, Session, Settings
 from .smtp import SmtpSession
-from .verifier import TOKEN_STATES, TokenState, Verifier
+from .verifier import TOKEN_STATES, TokenState, Users, Verifier
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
 USERS: Final[Mapping[str, str]] = {"alice": "wonderland"}
 """Who can log in, unless the caller says otherwise."""
 
@@ -60,7 +61,7 @@ class Servers:
     Attributes:
         imap, pop, smtp: the servers.
         ca_file: the certificate of the CA that signed theirs, PEM; gone when they stop.
-        users: name to password.
+        users: name to password; without those that were given by stored keys.
         tokens: a token of the first user's for each of "good", "expired" and "revoked".
         verifier: who checks; its `add_token` makes more tokens known.
     """
@@ -72,15 +73,25 @@ class Servers:
     users: Mapping[str, str] = field(repr=False)
     tokens: Mapping[TokenState, str] = field(repr=False)
     verifier: Verifier = field(repr=False)
+    _clients: Authority = field(repr=False)
 
     def client_context(self) -> ssl.SSLContext:
         """Return a new TLS context for a client, which trusts these servers and nobody else."""
         return client_context(self.ca_file)
 
+    def client_certificate(self, user: str, *, common_name: bool = False) -> tuple[Path, Path]:
+        """Make a client certificate that names a user, whom the servers need not know; return its file and its key's.
+
+        They are PEM, for `ssl.SSLContext.load_cert_chain`, and gone when the servers stop. The certificate names the
+        user's mailbox, at localhost where the name has no "@"; with `common_name`, the user by its commonName alone,
+        which only `Settings.common_name` lets in. Raises UsageError for a name that a certificate cannot hold.
+        """
+        return write_pair(self.ca_file.parent, *self._clients.client(user, common_name=common_name))
+
 
 @contextlib.asynccontextmanager
 async def serving(
-    users: Mapping[str, str] = USERS,
+    users: Users = USERS,
     tokens: Mapping[TokenState, str] | None = None,
     *,
     host: str = "127.0.0.1",
@@ -90,14 +101,16 @@ async def serving(
 ) -> AsyncIterator[Servers]:
     """Run an IMAP, a POP3 and a SMTP server in this event loop, at a loopback address, until the block ends.
 
-    `users` maps names to passwords; `tokens` maps "good", "expired" and "revoked" to tokens of the first user,
-    and what it leaves out is made up. `ports` are by name ("imap", "imaps", "pop", "pops", "smtp", "smtps"); a
-    missing one, and 0, is one that is free. `checks` may put a verifier of the caller's before the servers' own.
+    `users` maps names to passwords or to `ScramKeys`; `tokens` maps "good", "expired" and "revoked" to tokens of the
+    first user, and what it leaves out is made up. `ports` are by name ("imap", "imaps", "pop", "pops", "smtp",
+    "smtps"); a missing one, and 0, is one that is free. `checks` may put a verifier of the caller's before the
+    servers' own.
     Raises UsageError for an address that is not of this machine alone, and for users or tokens that cannot be
     used; OSError if a port is taken.
     """
     address = _loopback(host)
-    verifier = Verifier(users)
+    allowed = settings.policy.allow
+    verifier = Verifier(users, anonymous="ANONYMOUS" in allowed, common_name=settings.common_name)
     known = known_tokens(users, tokens or {}, verifier)
     unknown = set(ports or {}) - {name + suffix for name in _SESSIONS for suffix in ("", "s")}
     if unknown:
@@ -105,17 +118,18 @@ async def serving(
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-")))
         issue().write(directory)
-        listening = Listening(
-            address, ports or {}, checks(verifier) if checks else verifier, settings, server_context(directory)
-        )
+        clients = Authority("saslkit reference CA of clients")
+        context = server_context(directory, clients=clients)
+        listening = Listening(address, ports or {}, checks(verifier) if checks else verifier, settings, context)
         stack.push_async_callback(listening.stop)
         imap, pop, smtp = [await listening.endpoint(name) for name in _SESSIONS]
-        yield Servers(imap, pop, smtp, directory / "ca.pem", dict(users), known, verifier)
+        passwords = {name: password for name, password in users.items() if isinstance(password, str)}
+        yield Servers(imap, pop, smtp, directory / "ca.pem", passwords, known, verifier, clients)
 
 
 @contextlib.contextmanager
 def running(
-    users: Mapping[str, str] = USERS,
+    users: Users = USERS,
     tokens: Mapping[TokenState, str] | None = None,
     *,
     host: str = "127.0.0.1",
@@ -231,9 +245,7 @@ def _loopback(host: str) -> str:
     return address
 
 
-def known_tokens(
-    users: Mapping[str, str], tokens: Mapping[TokenState, str], verifier: Verifier
-) -> Mapping[TokenState, str]:
+def known_tokens(users: Users, tokens: Mapping[TokenState, str], verifier: Verifier) -> Mapping[TokenState, str]:
     """Make the first user's tokens known; return them by their state."""
     import secrets
 

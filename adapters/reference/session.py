@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import secrets
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
@@ -20,23 +21,28 @@ from sasl.errors import MechanismUnavailable, UsageError
 from sasl.exchange import State
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.policy import DEFAULT_POLICY, Policy, offer
-from sasl.registry import canonical, lookup
+from sasl.registry import canonical, known_mechanisms, lookup
 from sasl.secret import octets
 from sasl.settle import settle_async
-from sasl.steps import Failure, Question, Success
+from sasl.steps import CheckCertificate, Failure, FindKeys, Question, Success
 
-from ..wire import base64
+from ..channel_binding import bindings
+from ..wire._login import forbidden
 from ..wire.line import Line, plain_line
+from .certificates import ServerContext
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
     from ..wire import imap, pop, smtp
+    from ..wire._server import Server
+    from ..wire.starttls import StartTlsServer
     from .connection import Connection
 
     ServerWire = imap.ServerWire | pop.ServerWire | smtp.ServerWire
+    LineWire = pop.UserServerWire | pop.ApopServerWire
 
 _log: Final = logging.getLogger("sasl")
 
@@ -44,6 +50,7 @@ _KEPT_LINES: Final = 1_000
 _KEPT_ATTEMPTS: Final = 100
 _SHOWN: Final = 200  # characters of a line in the transcript
 _HURRIED: Final = 0.1  # seconds of grace when the server shuts down
+_DECOY: Final = (secrets.token_bytes(32), 4_096)  # for verifiers that say nothing about it
 
 
 class Checks(Protocol):
@@ -70,9 +77,11 @@ class Settings:
         idle: the same once it is logged in.
         grace: seconds to wait for a client that does not take what it was sent, when the connection is closed.
         failures: refused logins after which the connection is closed.
-        policy: what may be offered without TLS.
+        policy: what may be offered without TLS, and what is off unless it is named there: CRAM-MD5, DIGEST-MD5,
+            ANONYMOUS.
         mechanisms: the only mechanisms to offer; None for all that the verifier can serve.
-        hosts: the names that a client may have meant (OAUTHBEARER); empty for any.
+        common_name: whether the commonName of a client certificate may name the user, where no mailbox is named at all.
+        hosts: the names that a client may have meant (OAUTHBEARER, DIGEST-MD5); empty for any.
         check_port: whether it must also have meant the port that it is connected to.
         limits: of the exchanges.
     """
@@ -83,6 +92,7 @@ class Settings:
     failures: int = 10
     policy: Policy = DEFAULT_POLICY
     mechanisms: Collection[str] | None = None
+    common_name: bool = False
     hosts: Collection[str] = ("localhost", "127.0.0.1", "::1")
     check_port: bool = True
     limits: Limits = DEFAULT_LIMITS
@@ -128,7 +138,7 @@ class Session(ABC):
 
     service: ClassVar[str]
     farewells: ClassVar[Mapping[str, str]]
-    """What is said before the server ends the connection: "late", "failures", "injected", "shutdown", "broken"."""
+    """What is said before the server ends the connection: "late", "failures", "shutdown", "broken"."""
 
     def __init__(
         self, connection: Connection, verifier: Checks, settings: Settings, context: ssl.SSLContext, *, port: int
@@ -142,6 +152,8 @@ class Session(ABC):
         self.over = False
         self._context = context
         self._port = port
+        self._bindings: Mapping[str, bytes] = {}
+        self._certificate: bytes | None = None  # the client's, DER
         self._failures = 0
         self._lines = 0
         self._longest = self.wire([]).longest_line
@@ -197,19 +209,22 @@ class Session(ABC):
     def channel(self) -> Channel:
         """The connection, as mechanisms and policy see it."""
         tls, port = self.connection.tls, self._port if self.settings.check_port else None
-        return Channel(tls=tls, loopback=True, service=self.service, port=port)
+        return Channel(tls=tls, loopback=True, service=self.service, port=port, bindings=self._bindings)
 
     @property
     def offered(self) -> list[str]:
-        """The mechanisms to advertise now, the strongest first."""
-        names = offer(self.channel, self.settings.policy, self.verifier.answers)
+        """The mechanisms to advertise now, the strongest first; EXTERNAL to those who showed a certificate."""
+        answers = set(self.verifier.answers)
+        if self._certificate is None:
+            answers.discard(CheckCertificate)
+        names = offer(self.channel, self.settings.policy, answers)
         wanted = self.settings.mechanisms
         return names if wanted is None else [name for name in names if name in map(canonical, wanted)]
 
     @property
     def takes_passwords(self) -> bool:
         """Whether LOGIN, or USER and PASS, may be used now: where a plaintext mechanism may."""
-        return self.settings.policy.permits_plaintext(self.channel)
+        return not forbidden(self.settings.policy, self.channel)
 
     @property
     def wire_settings(self) -> dict[str, Any]:
@@ -217,7 +232,7 @@ class Session(ABC):
         return {
             "channel": self.channel,
             "limits": self.settings.limits,
-            "options": {"OAUTHBEARER": {"hosts": self.settings.hosts}},
+            "options": self._options(),
             "authenticated": self.identity is not None,
         }
 
@@ -251,59 +266,87 @@ class Session(ABC):
             self.note(f"{command} {name} {_message(message)}" if message else f"{command} {name}")
         else:
             self.note(f"{command} {octets(arguments)}" if arguments else command)
+        await self.converse(name, self.wire(self.offered), line, shown=_message, initial=bool(name and message))
+
+    async def converse(
+        self,
+        name: str,
+        wire: ServerWire | imap.LoginServerWire,
+        line: bytes,
+        *,
+        shown: Callable[[bytes], str] = octets,
+        initial: bool = False,
+    ) -> None:
+        """Run the login that a command line begins; `shown` says how the lines that follow it are noted."""
         begun = self._lines - 1
-        wire = self.wire(self.offered)
         try:
             said = await self._settled(wire, wire.receive(line))
             while wire.result is None:
-                await self.say(said)
-                response = await self.read()
-                if not response:
-                    break
-                self.note(_message(response.rstrip(b"\r\n")))
-                said = await self._settled(wire, wire.receive(response))
+                if said is not None:
+                    await self.say(said)
+                line = await self.read()
+                if not line:
+                    return
+                self.note(shown(line.rstrip(b"\r\n")))
+                said = await self._settled(wire, wire.receive(line))
         finally:
-            self._record(name, wire, initial=bool(name and message), turns=self._lines - begun)
-        if wire.result is not None:
-            await self.say(said)
-            self._close_after_failures()
+            self._record(name, wire, initial=initial, turns=self._lines - begun)
+        assert said is not None  # noqa: S101 -- a wire that has its result has something to say
+        await self._conclude(wire, said)
 
-    async def log_in(self, name: str, wire: ServerWire, authcid: bytes, password: bytes, *, turns: int) -> None:
-        """Run a login that is no SASL exchange as the PLAIN that it amounts to; `wire` has had its command line."""
+    async def log_in(self, name: str, wire: LineWire, line: bytes, *, turns: int = 1) -> None:
+        """Take one line of a login that answers each of them by a line of text: APOP, USER, PASS."""
         try:
-            if not self.takes_passwords:
-                said = wire.answered(Failure("policy", "a password without TLS"))
-            elif b"\0" in authcid + password or not authcid or not password:
-                said = wire.answered(Failure("credentials", "no user name or no password"))
-            else:
-                said = wire.receive(base64.encode(b"\0%s\0%s" % (authcid, password)))
-            settled = await self._settled(wire, said)
+            said = await self._settled(wire, wire.receive(line))
         finally:
-            self._record(name, wire, initial=False, turns=turns)
-        await self.say(settled)
-        self._close_after_failures()
+            if wire.result is not None or wire.exchange is not None:  # else the password is still to come
+                self._record(name, wire, initial=False, turns=turns)
+        assert said is not None  # noqa: S101 -- these wires always have
+        await self._conclude(wire, said)
 
-    async def secure(self, yes: str) -> None:
-        """Answer STARTTLS, where it is allowed: the handshake follows at once."""
-        if self.connection.unread:
-            self._farewell("injected")  # sent before the handshake and meant to be read after it (CVE-2011-0411)
-            return
-        await self.say(yes)
+    async def start_tls(self, kind: type[StartTlsServer], line: bytes) -> bool:
+        """Answer STARTTLS; return whether TLS was to begin then. The handshake follows the yes at once."""
+        wire = kind(tls=self.connection.tls, authenticated=self.identity is not None)
+        said = wire.receive(line, self.connection.unread)
+        self.over = wire.must_close
+        await self.say(said)
+        if wire.failure is not None:
+            return False
         self.over = not await self._handshake()
+        return True
 
     # --- helpers
 
     async def _handshake(self) -> bool:
-        return await self.connection.start_tls(self._context, grace=self.settings.grace)
+        """Begin TLS; note what it says about the two sides of it."""
+        if not await self.connection.start_tls(self._context, grace=self.settings.grace):
+            return False
+        tls = self.connection.ssl_object
+        if tls is not None:
+            own = self._context.certificate if isinstance(self._context, ServerContext) else None
+            self._bindings = bindings(tls, server_side=True, certificate=own)
+            self._certificate = tls.getpeercert(binary_form=True)
+        return True
 
-    async def _settled(self, wire: ServerWire, said: Line | Question) -> Line:
-        """Answer the wire's questions until it has a line to send."""
+    def _options(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the mechanisms are told, by name; SCRAM, what it makes up for users that there are not."""
+        decoy = getattr(self.verifier, "decoy", _DECOY)
+        scram = [row.name for row in known_mechanisms() if FindKeys in row.questions and row.name.startswith("SCRAM-")]
+        return {
+            "OAUTHBEARER": {"hosts": self.settings.hosts},
+            "DIGEST-MD5": {"hosts": self.settings.hosts},
+            "EXTERNAL": {"certificate": self._certificate},
+            **{name: {"decoy": decoy} for name in scram},
+        }
+
+    async def _settled(self, wire: Server, said: Line | Question | None) -> Line | None:
+        """Answer the wire's questions until it has a line to send, or wants to read one."""
         while isinstance(said, Question):
             assert wire.exchange is not None  # noqa: S101 -- a question comes from one
             said = wire.answered(await settle_async(wire.exchange, said, self.verifier))
         return said
 
-    def _record(self, name: str, wire: ServerWire, *, initial: bool, turns: int) -> None:
+    def _record(self, name: str, wire: Server, *, initial: bool, turns: int) -> None:
         """Note how an attempt ended; one that has not is over now: its script holds what the client sent."""
         tls, result = self.connection.tls, wire.result
         if isinstance(result, Success):
@@ -319,7 +362,10 @@ class Session(ABC):
         self.attempts.append(attempt)
         _log.debug("%s: %s: %s %s", self.service, name, attempt.outcome, attempt.identity or attempt.reason)
 
-    def _close_after_failures(self) -> None:
+    async def _conclude(self, wire: Server, said: Line) -> None:
+        """Say what a login came to; it may have been one too many."""
+        self.over = wire.must_close
+        await self.say(said)
         if self._failures >= self.settings.failures:
             self._farewell("failures")
 

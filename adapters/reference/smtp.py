@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 from sasl.errors import ProtocolError
 from sasl.secret import octets
 
-from ..wire.smtp import AUTH_REQUIRED, ServerWire, mail_auth
+from ..wire.smtp import AUTH_REQUIRED, ServerWire, StartTlsServerWire, mail_auth
 from .session import Session
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class SmtpSession(Session):
     farewells: ClassVar[Mapping[str, str]] = {
         "late": "421 4.4.2 Too slow",
         "failures": "421 4.7.0 Too many failed logins",
-        "injected": "421 4.7.0 Octets in the clear behind STARTTLS",
         "shutdown": "421 4.3.2 The server shuts down",
         "broken": "421 4.3.0 Something is wrong here",
     }
@@ -65,17 +64,17 @@ class SmtpSession(Session):
             await self.say("500 5.5.6 Line too long")
         elif verb in _KNOWN:
             self.note(line.decode("utf-8", "replace").rstrip("\r\n"))
-            await self._known(verb, rest.strip())
+            await self._known(verb, rest.strip(), line)
         else:
             self.note(octets(line.rstrip(b"\r\n")))
             await self.say("502 5.5.1 Not implemented" if verb in _NOT_HERE else "500 5.5.1 Unknown command")
 
-    async def _known(self, verb: bytes, rest: bytes) -> None:
+    async def _known(self, verb: bytes, rest: bytes, line: bytes) -> None:
         match verb:
             case b"EHLO" | b"HELO":
                 await self._greet(verb, rest)
             case b"STARTTLS":
-                await self._start_tls(rest)
+                await self._start_tls(line)
             case b"MAIL":
                 await self._mail(rest)
             case b"RCPT":
@@ -117,15 +116,10 @@ class SmtpSession(Session):
             return
         await self.authenticate(line, "AUTH")
 
-    async def _start_tls(self, rest: bytes) -> None:
-        if rest:
-            await self.say("501 5.5.4 STARTTLS takes no argument")
-        elif self.connection.tls or self.identity is not None:
-            await self.say("503 5.5.1 Too late for TLS")
-        else:
+    async def _start_tls(self, line: bytes) -> None:
+        if await self.start_tls(StartTlsServerWire, line):
             self._greeted = b""  # what was said in the clear is forgotten (RFC 3207 section 4.2)
             self._reset()
-            await self.secure("220 2.0.0 Begin TLS")
 
     async def _mail(self, rest: bytes) -> None:
         path = _path(rest, "FROM")

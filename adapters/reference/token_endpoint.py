@@ -14,6 +14,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import io
 import json
 import logging
 import re
@@ -33,6 +34,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from sasl.errors import UsageError
 from sasl.steps import Accepted, CheckToken, Rejected
 
+from ..tokens._http import TimedReader
 from .certificates import ADDRESSES
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ _LONGEST_BODY: Final = 65_536  # octets
 _LONGEST_ASSERTION: Final = 3_600  # seconds
 _LEEWAY: Final = 60  # seconds that two clocks may differ
 _KEPT: Final = 1_000  # requests
-_TIMEOUT: Final = 10.0  # seconds for one read
+_DEADLINE: Final = 10.0  # seconds
 _PAUSE: Final = 0.05  # seconds between two octets of a slow answer
 
 _log: Final = logging.getLogger("sasl")
@@ -320,6 +322,9 @@ class _Checks:
 
     def __init__(self, endpoint: TokenEndpoint, verifier: Checks) -> None:
         self.answers = frozenset(verifier.answers) | {CheckToken}
+        decoy = getattr(verifier, "decoy", None)  # of the servers' own; no other has to have one
+        if decoy is not None:
+            self.decoy = decoy
         self._endpoint = endpoint
         self._verifier = verifier
 
@@ -340,14 +345,15 @@ class _Checks:
 
 
 @contextmanager
-def running(*, host: str = "127.0.0.1", port: int = 0) -> Iterator[TokenEndpoint]:
+def running(*, host: str = "127.0.0.1", port: int = 0, deadline: float = _DEADLINE) -> Iterator[TokenEndpoint]:
     """Run an endpoint in threads of its own until the block ends. Port 0 is one that is free.
 
+    `deadline` is the seconds that a client has for its whole request, from when it connects.
     Raises UsageError for an address that is not of this machine alone, OSError if the port is taken.
     """
     if host not in ADDRESSES:
         raise UsageError(f"the token endpoint listens at {' or '.join(ADDRESSES)}, not at {host!r}")
-    server = _Server(host, port)
+    server = _Server(host, port, deadline)
     thread = threading.Thread(target=server.serve_forever, args=(_PAUSE,), name="saslkit-token-endpoint", daemon=True)
     thread.start()
     try:
@@ -361,7 +367,8 @@ class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, deadline: float) -> None:
+        self.deadline = deadline
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
         bound: int = self.server_address[1]
@@ -403,13 +410,20 @@ class _Server(ThreadingMixIn, TCPServer):
 class _Handler(BaseHTTPRequestHandler):
     """One request; then the connection ends."""
 
-    timeout = _TIMEOUT
+    default_request_version = "HTTP/1.0"  # with 0.9, an answer to a broken line would have no status
     error_content_type = "text/plain"
     error_message_format = "%(code)d %(message)s\n"
 
     @property
     def _server(self) -> _Server:
         return cast("_Server", self.server)
+
+    def setup(self) -> None:
+        """Let the whole request have one deadline: a time-out of the socket begins anew with each octet."""
+        super().setup()
+        self.connection.settimeout(self._server.deadline)  # for an answer
+        self.rfile.close()
+        self.rfile = io.BufferedReader(TimedReader(self.connection, time.monotonic() + self._server.deadline))
 
     def do_POST(self) -> None:
         """Answer a request for a token."""
@@ -440,7 +454,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Refuse it: a request for a token is a POST (RFC 6749 section 3.2)."""
         self._server.endpoint.requests.append(Asked(self.path, "", "method"))
-        self.send_error(405)
+        self._answer(405, b"<h1>POST only</h1>", {"Allow": "POST"})
 
     def version_string(self) -> str:
         """Return the name of this server."""
@@ -451,10 +465,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes | None:
         """Return the body, or None where there is none that is whole; that is said already then."""
-        length = self.headers.get("Content-Length", "")
-        if not re.fullmatch(r"[0-9]{1,9}", length):
+        given = {length.strip(" \t") for length in self.headers.get_all("Content-Length", [])}
+        if not given:
             self.send_error(411)
-        elif int(length) > _LONGEST_BODY:
+            return None
+        length, *others = given
+        if others or "Transfer-Encoding" in self.headers or not re.fullmatch(r"[0-9]+", length):
+            self.send_error(400)  # RFC 9112 section 6.3
+        elif len(length) > len(str(_LONGEST_BODY)) or int(length) > _LONGEST_BODY:
             self.send_error(413)
         elif len(body := self.rfile.read(int(length))) == int(length):
             return body

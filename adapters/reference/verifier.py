@@ -1,14 +1,32 @@
-"""How the reference servers check: users with passwords, and tokens that are good, expired or revoked."""
+"""How the reference servers check: users with passwords or stored keys, certificates, and tokens by their state."""
 
 from __future__ import annotations
 
+import hmac
+import secrets
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
 from sasl.errors import SASLError, UsageError
+from sasl.keys import ScramKeys
 from sasl.prep import saslprep
 from sasl.secret import Secret
-from sasl.steps import Accepted, Authorize, CheckPassword, CheckToken, Rejected
+from sasl.steps import (
+    Accepted,
+    Authorize,
+    CheckAnonymous,
+    CheckCertificate,
+    CheckPassword,
+    CheckToken,
+    FindKeys,
+    FindSecret,
+    Record,
+    Rejected,
+)
+
+from ..verifiers.certificate import folded, identities
+from .certificates import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +39,14 @@ SCOPE: Final = "mail"
 TokenState: TypeAlias = Literal["good", "expired", "revoked"]
 TOKEN_STATES: Final[tuple[TokenState, ...]] = get_args(TokenState)
 
-_ANSWERS: Final[frozenset[type[Question]]] = frozenset({CheckPassword, CheckToken})
-_DECOY: Final = Secret("\0")  # stands in where there is no such user; SASLprep lets no password be equal to it
+ANONYMOUS: Final = "anonymous"
+"""Who somebody is that logs in without a name."""
+
+Users: TypeAlias = "Mapping[str, str | ScramKeys]"
+"""Names to passwords, or to what is kept instead of a password."""
+
+_ITERATIONS: Final = 4_096  # of PBKDF2 (RFC 5802 section 5.1)
+_SALT: Final = 16  # octets
 
 
 @final
@@ -40,17 +64,51 @@ class Verifier:
     """Answers the questions of the servers' exchanges.
 
     `users` maps names to passwords; both are prepared by SASLprep, so that all spellings which it makes equal
-    are one. Raises UsageError for a name or a password that cannot be prepared or of which nothing is left.
+    are one. A user may be given by `ScramKeys` instead: then SCRAM with that hash works, and whatever sends the
+    password, but nothing that needs the password here. `anonymous` lets in who has no name; `common_name` believes
+    the commonName of a client certificate that names no mailbox. `secret` is what salts are made from: one that is
+    given makes the same ones in each run.
+    Raises UsageError for a name or a password that cannot be prepared or of which nothing is left.
+
+    A name that nobody has is checked against a stand-in for one of the users, always the same one: it takes the path
+    that the user takes, as long as it takes there, and ends with the same no. For that, the first question for a
+    hash of SCRAM derives the keys of all passwords, whoever is asked for: about 1 ms for each.
     """
 
-    def __init__(self, users: Mapping[str, str]) -> None:
-        self._passwords = {_stored(name): Secret(_stored(password)) for name, password in users.items()}
+    def __init__(
+        self, users: Users, *, anonymous: bool = False, common_name: bool = False, secret: bytes | None = None
+    ) -> None:
+        self._users = {_stored(name): _credential(value) for name, value in users.items()}
+        if anonymous and ANONYMOUS in self._users:
+            raise UsageError(f"whoever has no name is {ANONYMOUS!r}, which is a user's name here")
+        self._anonymous = anonymous
+        self._common_name = common_name
+        self._secret = secrets.token_bytes(32) if secret is None else secret
+        self._stand_ins = [_stand_in(credential) for credential in self._users.values()] or [_stand_in(None)]
+        self._derived: dict[str, dict[str, ScramKeys]] = {}
         self._tokens: list[Token] = []
 
     @property
     def answers(self) -> frozenset[type[Question]]:
         """The types of question that it serves, for `sasl.offer`."""
-        return _ANSWERS
+        answers: set[type[Question]] = {CheckPassword, CheckToken, CheckCertificate, FindKeys}
+        if any(isinstance(credential, Secret) for credential in self._users.values()):
+            answers.add(FindSecret)
+        if self._anonymous:
+            answers.add(CheckAnonymous)
+        return frozenset(answers)
+
+    @property
+    def decoy(self) -> tuple[bytes, int, int]:
+        """What SCRAM makes up an unknown user's salt from; the iterations and the octets of salt that most users have.
+
+        The two belong together: a pair that no user has would be a stranger's.
+        """
+        counts = Counter(
+            (credential.iterations, len(credential.salt)) if isinstance(credential, ScramKeys) else (_ITERATIONS, _SALT)
+            for credential in self._stand_ins
+        )
+        return self._secret, *counts.most_common(1)[0][0]
 
     def add_token(self, value: str, user: str, state: TokenState = "good") -> None:
         """Make a token known; one of the same value is replaced.
@@ -58,7 +116,7 @@ class Verifier:
         Raises UsageError if there is no such user or no such state.
         """
         name = _stored(user)
-        if name not in self._passwords:
+        if name not in self._users:
             raise UsageError(f"no such user: {user!r}")
         if state not in TOKEN_STATES:
             raise UsageError(f"a token is one of {', '.join(TOKEN_STATES)}, not {state!r}")
@@ -67,19 +125,97 @@ class Verifier:
 
     def __call__(self, question: Question) -> Any:
         """Answer a question; NotImplemented for those that it does not serve."""
-        if isinstance(question, CheckPassword):
-            return self._check_password(question.authcid, question.password)
-        if isinstance(question, CheckToken):
-            return self._check_token(question.token)
-        if isinstance(question, Authorize):
-            return _authorize(question.identity, question.authzid)
+        match question:
+            case CheckPassword():
+                return self._check_password(question.authcid, question.password)
+            case CheckToken():
+                return self._check_token(question.token)
+            case CheckCertificate():
+                return self._check_certificate(question.certificate, question.authzid)
+            case CheckAnonymous() if self._anonymous:
+                return Accepted(ANONYMOUS)
+            case FindKeys():
+                return self._find_keys(question.authcid, question.hash)
+            case FindSecret():
+                return self._find_secret(question.authcid)
+            case Authorize():
+                return _authorize(question.identity, question.authzid)
         return NotImplemented
+
+    # --- users
 
     def _check_password(self, authcid: str, password: Secret) -> Answer:
         """One path, one comparison and one text, whether there is such a user or not."""
         name = _queried(authcid) or ""
-        matches = self._passwords.get(name, _DECOY) == (_queried(password.reveal()) or "")
-        return Accepted(name) if matches else Rejected("unknown user or wrong password")
+        credential = self._credential_of(name)
+        if isinstance(credential, ScramKeys):
+            matches = credential.verifies(password)
+        else:
+            matches = credential == (_queried(password.reveal()) or "")
+        return Accepted(name) if matches and name in self._users else Rejected("unknown user or wrong password")
+
+    def _find_keys(self, authcid: str, hash_name: str) -> Answer:
+        """Derive nothing for the name that is asked for: it would tell whether somebody has it."""
+        name = _queried(authcid) or ""
+        credential = self._credential_of(name)
+        derived = self._keys(hash_name)
+        if isinstance(credential, ScramKeys) and credential.hash != hash_name:
+            return Rejected(f"the keys that are kept of this user are for {credential.hash}")
+        keys = credential if isinstance(credential, ScramKeys) else derived.get(name)
+        return Record(name, keys) if name in self._users else None
+
+    def _find_secret(self, authcid: str) -> Answer:
+        name = _queried(authcid) or ""
+        credential = self._credential_of(name)
+        if isinstance(credential, ScramKeys):
+            return Rejected("the password of this user is not kept")
+        return Record(name, credential) if name in self._users else None
+
+    def _credential_of(self, name: str) -> Secret | ScramKeys:
+        """Return what a name is checked against: a user's credential or a stand-in for one."""
+        digest = hmac.digest(self._secret, f"stand-in {name}".encode(), "sha256")
+        stand_in = self._stand_ins[int.from_bytes(digest) % len(self._stand_ins)]
+        return self._users.get(name, stand_in)
+
+    def _keys(self, hash_name: str) -> Mapping[str, ScramKeys]:
+        """Return the keys of all users with passwords, derived when the first of them, or a stranger, is asked for."""
+        if hash_name not in self._derived:
+            self._derived[hash_name] = {
+                name: self._derive(name, credential, hash_name)
+                for name, credential in self._users.items()
+                if isinstance(credential, Secret)
+            }
+        return self._derived[hash_name]
+
+    def _derive(self, name: str, password: Secret, hash_name: str) -> ScramKeys:
+        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:_SALT]
+        return ScramKeys.derive(password, hash_name, salt=salt, iterations=_ITERATIONS)
+
+    # --- certificates and tokens
+
+    def _check_certificate(self, certificate: bytes | None, authzid: str | None) -> Answer:
+        """Say which user the certificate names; of several, the one that the client wants to be."""
+        if certificate is None:
+            return Rejected("no client certificate")
+        try:
+            names = identities(certificate, common_name=self._common_name)
+        except UsageError as error:
+            return Rejected(str(error))
+        users = [user for user in map(self._user, names) if user is not None]
+        if not users:
+            return Rejected("the client certificate names no user")
+        wanted = _queried(authzid) if authzid else None
+        return Accepted(wanted if wanted in users else users[0])
+
+    def _user(self, mailbox: str) -> str | None:
+        """Return whose mailbox it is: the user's of that name, or else of the only one whose mailbox is the same.
+
+        A name in a certificate is not prepared: its CA vouches for the one that stands there.
+        """
+        if mailbox in self._users:
+            return mailbox
+        users = [name for name in self._users if _mailbox(name) == mailbox]
+        return users[0] if len(users) == 1 else None
 
     def _check_token(self, presented: Secret) -> Answer:
         """Say whose the token is. Whether that one may open the mailbox is `Authorize`'s to say."""
@@ -95,6 +231,24 @@ class Verifier:
         if found.state == "revoked":
             return Rejected("the token was revoked", detail=detail)
         return Accepted(found.user)
+
+
+def _credential(value: str | ScramKeys) -> Secret | ScramKeys:
+    return value if isinstance(value, ScramKeys) else Secret(_stored(value))
+
+
+def _stand_in(credential: Secret | ScramKeys | None) -> Secret | ScramKeys:
+    """Return a credential of the same kind and cost that nobody has."""
+    if not isinstance(credential, ScramKeys):
+        return Secret(secrets.token_urlsafe())
+    keys = (secrets.token_bytes(len(part)) for part in (credential.salt, credential.stored_key, credential.server_key))
+    salt, stored_key, server_key = keys
+    return ScramKeys(credential.hash, salt, credential.iterations, stored_key, server_key)
+
+
+def _mailbox(name: str) -> str:
+    """Return the mailbox of a user as certificates name it; of one whose name has no domain, at localhost."""
+    return folded(name) if "@" in name else f"{name}@{LOCAL}"
 
 
 def _authorize(identity: str, authzid: str | None) -> Answer:

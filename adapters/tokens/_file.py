@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _LARGEST: Final = 65_536  # octets
-_LONGEST_WAIT: Final = 30.0  # seconds for another process
 _PAUSE: Final = 0.02  # seconds
 
 
@@ -82,15 +81,15 @@ def _replace(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, seconds: float) -> Iterator[None]:
     """Keep other processes that ask for this lock out; not on Windows.
 
-    Raises TokenError if one holds it for too long.
+    Raises TokenError if one holds it for that many seconds.
     """
     if sys.platform == "win32":
         yield
         return
-    deadline = time.monotonic() + _LONGEST_WAIT
+    deadline = time.monotonic() + seconds
     while (file := _lock(path)) is None:
         if time.monotonic() > deadline:
             raise TokenError("another process holds the file with Google's credentials", code="locked", retryable=True)

@@ -18,10 +18,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
-from sasl.errors import TokenError
+from sasl.errors import TokenError, bare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from urllib.parse import SplitResult
 
 TIMEOUT: Final = 10.0
@@ -66,11 +66,13 @@ class Request:
     An answer that google-auth would ask for again, for three seconds, or that it would trip over never reaches it:
     that is a TokenError at once.
 
-    `timeout` is in seconds, for a whole request, however slowly the answer comes. `context` is for TLS; by default
-    the certificate is checked by the system's CAs.
+    `timeout` is in seconds, for a whole request, however slowly the answer comes; or what gives the seconds when there
+    is a request. `context` is for TLS; by default the certificate is checked by the system's CAs.
     """
 
-    def __init__(self, *, timeout: float = TIMEOUT, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, timeout: float | Callable[[], float] = TIMEOUT, context: ssl.SSLContext | None = None
+    ) -> None:
         self.timeout = timeout
         self._context = context
 
@@ -88,7 +90,17 @@ class Request:
         Raises TokenError: retryable where the endpoint cannot be reached, is too slow, or says that it cannot tell
         now; needs_user where it says that the grant is void.
         """
-        seconds = self.timeout if timeout is None else min(timeout, self.timeout)
+        seconds = seconds_of(self)
+        try:
+            return self._answer(url, method, body, headers, seconds if timeout is None else min(timeout, seconds))
+        except BaseException as error:
+            failure = bare(error)
+        del body, headers  # the frames of an error do not show what was sent, nor do those of an interruption
+        raise failure
+
+    def _answer(
+        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, seconds: float
+    ) -> Response:
         response = self._send(url, method, body, headers or {}, seconds)
         status = response.status
         if status == 200:
@@ -142,7 +154,7 @@ class Request:
 
     def _connected(self, parts: SplitResult, deadline: float) -> socket.socket:
         tls = parts.scheme == "https"
-        sock = socket.create_connection((parts.hostname, parts.port or (443 if tls else 80)), _left(deadline))
+        sock = _opened(parts.hostname, parts.port or (443 if tls else 80), deadline)
         if not tls:
             return sock
         try:
@@ -152,6 +164,33 @@ class Request:
         except BaseException:
             sock.close()
             raise
+
+
+def seconds_of(request: object) -> float:
+    """Return the seconds that a request may take now, `TIMEOUT` for one of others' that does not say."""
+    timeout = getattr(request, "timeout", None)
+    seconds = timeout() if callable(timeout) else timeout
+    return seconds if isinstance(seconds, int | float) else TIMEOUT
+
+
+def _opened(host: str | None, port: int, deadline: float) -> socket.socket:
+    """Connect to the first address that answers. Each has its share of the time: one may be silent."""
+    failure = OSError("no address")
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for shares, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+        sock = None
+        try:
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(_left(deadline) / shares)
+            sock.connect(address)
+            return sock
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if not isinstance(error, OSError):
+                raise
+            failure = error
+    raise failure
 
 
 class _Timed:
@@ -166,13 +205,15 @@ class _Timed:
         self._sock.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._sock, self._deadline))
+        return io.BufferedReader(TimedReader(self._sock, self._deadline))
 
     def close(self) -> None:
         """Do nothing: whoever opened the socket closes it."""
 
 
-class _Reader(io.RawIOBase):
+class TimedReader(io.RawIOBase):
+    """What comes from a socket until a time of `time.monotonic`. Raises TimeoutError."""
+
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self._sock = sock
         self._deadline = deadline
@@ -261,6 +302,12 @@ def _is_lifetime(value: object) -> bool:
     if isinstance(value, str):  # against the RFC, but seen
         return re.fullmatch(r"[0-9]{1,9}", value) is not None
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST
+
+
+def scope_of(data: object) -> str | None:
+    """Return the scope that an answer names (RFC 6749 section 5.1), None where it names none."""
+    scope = (_document(data) or {}).get("scope") if isinstance(data, bytes) else None
+    return scope if isinstance(scope, str) and scope else None
 
 
 def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:

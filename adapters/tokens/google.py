@@ -21,7 +21,7 @@ from sasl.errors import TokenError, UsageError, bare
 from sasl.secret import Secret
 
 from . import _file
-from ._http import Request
+from ._http import Request, scope_of, seconds_of
 
 if TYPE_CHECKING:
     import os
@@ -60,8 +60,9 @@ def from_file(
 ) -> GoogleTokens:
     """Return a source for a file, by its "type": authorized_user or service_account.
 
-    See the two functions below for the arguments. Raises TokenError for another file.
+    See the two functions below for the arguments. Raises TokenError for another file, UsageError for a subject "".
     """
+    _check_subject(subject)
     if type_of(path) == SERVICE_ACCOUNT:
         return from_service_account_file(path, subject=subject, scopes=scopes, request=request)
     if subject is not None:
@@ -99,8 +100,9 @@ def from_service_account_file(
 ) -> GoogleTokens:
     """Return a source for the key file of a service account, which acts for `subject` (domain-wide delegation).
 
-    `scopes` is `MAIL` by default. Raises TokenError if the file cannot be used.
+    `scopes` is `MAIL` by default. Raises TokenError if the file cannot be used, UsageError for a subject "".
     """
+    _check_subject(subject)
     account = _module("google.oauth2.service_account").Credentials
     credentials = None
     failure = _file.bad_file("is not that of a service account, or its key cannot be read")
@@ -124,8 +126,10 @@ def default(
 ) -> GoogleTokens:
     """Return a source for the Application Default Credentials: GOOGLE_APPLICATION_CREDENTIALS, gcloud, the machine.
 
-    Raises TokenError if there are none. The arguments are those of `GoogleTokens`, and of a service account.
+    Raises TokenError if there are none, UsageError for a subject "". The arguments are those of `GoogleTokens`, and of
+    a service account.
     """
+    _check_subject(subject)
     wanted = list(scopes or [MAIL])
     auth = _module("google.auth")
     credentials = None
@@ -149,7 +153,9 @@ class GoogleTokens:
 
     `credentials` is any `google.auth.credentials.Credentials`; `scopes` is what to ask for where they have none yet,
     `MAIL` by default. `on_rotate` is called with a new refresh token, before anybody gets the access token that came
-    with it. `request` sends the HTTP requests, a `Request` by default.
+    with it; if it fails, again at each call of `token` until it does not. `request` sends the HTTP requests, a
+    `Request` by default. An event loop stands still meanwhile: there, give `Bearer` a `Threaded` of this source, from
+    `sasl.adapters.tokens.threaded`.
     Raises TokenError without google-auth, UsageError for what are no credentials.
     """
 
@@ -183,7 +189,8 @@ class GoogleTokens:
         """Return a token that is good now, and not the one in `stale`.
 
         Nothing is sent while the token at hand is good for more than five minutes. One that ends sooner is renewed,
-        but still given if the endpoint cannot tell now.
+        but still given if the endpoint cannot tell now. Another process that has the file's lock is waited for as long
+        as for an answer.
         Raises TokenError.
         """
         refused = None if stale is None else Secret(stale)
@@ -210,46 +217,63 @@ class GoogleTokens:
         """Get a new token; return why there is none."""
         try:
             self._renew()
+            return None
         except TokenError as error:
             return bare(error)
         except Exception as error:  # credentials of somebody's own class
             return TokenError(f"the credentials failed with {type(error).__name__}", code="refresh_failed")
-        return None
+        except BaseException as error:
+            interruption = bare(error)  # google-auth's frames hold what it sends
+        raise interruption
 
     def _renew(self) -> None:
         keeper = self._keeper
-        with keeper.locked():
+        with keeper.locked(seconds_of(self._request)):
             credentials = keeper.load()
             held = _token(credentials)
             if held is None or held.value == self._refused or not _lasts(held):
-                credentials = self._refreshed(credentials)
-                held = _token(credentials)
-                if held is None:
-                    raise TokenError("google-auth gave no token", code="no_token")
-            self._held = held
+                credentials, held = self._refreshed(credentials)
             keeper.keep(credentials)
+            self._held = held
 
-    def _refreshed(self, credentials: Any) -> Any:
+    def _refreshed(self, credentials: Any) -> tuple[Any, AccessToken]:
         try:
-            self._refresh(credentials)
-            return credentials
+            return credentials, self._refresh(credentials)
         except TokenError as error:
             refusal = error
         newer = self._keeper.load() if refusal.code == "invalid_grant" else credentials
         if _refresh_token(newer) == _refresh_token(credentials):
             raise bare(refusal)
-        self._refresh(newer)  # somebody who does not know of the lock has stored another refresh token meanwhile
-        return newer
+        # Somebody who does not know of the lock has stored another refresh token meanwhile.
+        return newer, self._refresh(newer)
 
-    def _refresh(self, credentials: Any) -> None:
+    def _refresh(self, credentials: Any) -> AccessToken:
+        heard = _Heard(self._request)
         try:
-            credentials.refresh(self._request)
-            return
+            credentials.refresh(heard)
         except TokenError as error:
             failure = bare(error)
         except Exception as error:
             failure = _explained(error, credentials)
+        else:
+            given = _token(credentials, heard.scope)
+            if given is not None:
+                return given
+            failure = TokenError("google-auth gave no token", code="no_token")
         raise failure
+
+
+class _Heard:
+    """Passes requests on, and keeps the scope of the last answer: google-auth does so only where it asked for one."""
+
+    def __init__(self, send: Callable[..., Any]) -> None:
+        self._send = send
+        self.scope: str | None = None
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        response = self._send(*arguments, **named)
+        self.scope = scope_of(getattr(response, "data", None))
+        return response
 
 
 # --- where the credentials are
@@ -258,12 +282,12 @@ class GoogleTokens:
 class _Keeper(Protocol):
     """Has google-auth's credentials, and keeps what is new in them."""
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep other processes out."""
+    def locked(self, seconds: float) -> AbstractContextManager[None]:
+        """Keep other processes out. Raises TokenError if one is there for that long."""
         ...
 
     def load(self) -> Any:
-        """Return the credentials as they are now. Raises TokenError."""
+        """Return the credentials as they are now; store first what could not be stored before. Raises TokenError."""
         ...
 
     def keep(self, credentials: Any) -> None:
@@ -287,10 +311,11 @@ class _Given:
     def __repr__(self) -> str:
         return f"<{type(self._credentials).__module__}.{type(self._credentials).__qualname__}>"
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002 -- no other process has them
         return nullcontext()
 
     def load(self) -> Any:
+        self.keep(self._credentials)
         return self._credentials
 
     def keep(self, credentials: Any) -> None:
@@ -309,7 +334,7 @@ class _AuthorizedUser:
         self._path = path.absolute()
         self._scopes = scopes
         self._info: dict[str, Any] = {}
-        self._unsaved: dict[str, Any] | None = None
+        self._unsaved: tuple[str, dict[str, Any]] | None = None  # the refresh token that is void, and the new content
         failure = None
         try:
             self.load()
@@ -322,15 +347,19 @@ class _AuthorizedUser:
     def __repr__(self) -> str:
         return "<file of an authorized user>"
 
-    def locked(self) -> AbstractContextManager[None]:
-        return _file.locked(self._path)
+    def locked(self, seconds: float) -> AbstractContextManager[None]:
+        return _file.locked(self._path, seconds)
 
     def load(self) -> Any:
-        if self._unsaved is not None:  # the refresh token in the file is void
-            _file.replace(self._path, self._unsaved)
+        info = _file.read(self._path)
+        if self._unsaved is not None:
+            void, new = self._unsaved
+            if info.get("refresh_token") == void:  # otherwise somebody has signed in again
+                _file.replace(self._path, new)
+                info = new
             self._unsaved = None
-        self._info = _file.read(self._path)
-        return _credentials(self._info, self._scopes)
+        self._info = info
+        return _credentials(info, self._scopes)
 
     def keep(self, credentials: Any) -> None:
         info, self._info = self._info, {}
@@ -341,7 +370,7 @@ class _AuthorizedUser:
         if "token" in info:
             new |= {"token": credentials.token, "expiry": _written(_expiry(credentials))}
         if rotated:
-            self._unsaved = new
+            self._unsaved = info["refresh_token"], new
         try:
             _file.replace(self._path, new)
             self._unsaved = None
@@ -402,13 +431,14 @@ def _module(name: str) -> Any:
     raise TokenError("tokens of Google need google-auth: pip install 'saslkit[google]'", code="missing_extra")
 
 
-def _token(credentials: Any) -> AccessToken | None:
+def _token(credentials: Any, scope: str | None = None) -> AccessToken | None:
+    """Return the token that credentials hold; `scope` is what the endpoint said of it, if it did."""
     token = credentials.token
     if isinstance(token, bytes):  # of a signed JWT
         token = token.decode("ascii", "replace")
     if not isinstance(token, str) or not token:
         return None
-    scopes = getattr(credentials, "granted_scopes", None) or getattr(credentials, "scopes", None)
+    scopes = scope or getattr(credentials, "granted_scopes", None) or getattr(credentials, "scopes", None)
     if scopes and not isinstance(scopes, str):
         scopes = " ".join(scopes)
     return AccessToken(token, _expiry(credentials), scopes or None)
@@ -440,6 +470,8 @@ def _alive(held: AccessToken) -> bool:
 def _explained(error: Exception, credentials: Any) -> TokenError:
     """What a failure within google-auth means. Its text may hold what the endpoint said, a token for instance."""
     said = f"google-auth failed with {type(error).__name__}"
+    if isinstance(error, TimeoutError):
+        return TokenError(said, code="timeout", retryable=True)
     if getattr(credentials, "refresh_token", "") is None and isinstance(error, _errors().RefreshError):
         return TokenError(f"{said}: there is no refresh token", code="not_refreshable", needs_user=True)
     unreachable = isinstance(error, _errors().TransportError)
@@ -449,6 +481,11 @@ def _explained(error: Exception, credentials: Any) -> TokenError:
 
 def _errors() -> Any:
     return _module("google.auth.exceptions")
+
+
+def _check_subject(subject: str | None) -> None:
+    if subject == "":  # for google-auth, the service account itself
+        raise UsageError("a subject is the name of a user; without one, it is None")
 
 
 def _no_delegation() -> TokenError:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
 from sasl.limits import DEFAULT_LIMITS
-from sasl.secret import Secret
+from sasl.secret import Secret, scrubbed
 
 from . import base64
 from .line import Line
@@ -21,7 +21,6 @@ LONGEST_TEXT: Final = 1000  # characters of a server's text that an error keeps
 NO_CHALLENGE: Final = b"*"
 """Text that is not base64: what a protocol takes for a challenge that its grammar does not have."""
 
-_SHORTEST_SCRUBBED: Final = 4  # characters; shorter ones stand in any text by chance
 # What a server may call a no after it has explained it: it is the same no.
 _NOT_ABOUT_THE_MESSAGE: Final = ("malformed", "limit", "state", "unsupported", "cancelled", "unexpected_ir")
 
@@ -81,7 +80,7 @@ class Client:
     def scrub(self, text: str) -> str:
         """Return what a server said without the credential: as it is, and as it was sent."""
         for secret in reversed(self._secrets):  # what was sent before the credential, which may be a part of it
-            text = text.replace(secret.reveal(), "***")
+            text = scrubbed(text, secret)
         return text
 
     # --- for the protocols
@@ -198,12 +197,11 @@ class Client:
 
     def _keep(self, secret: Secret) -> None:
         """Remember what a server's text must not show although the server says it back."""
-        if len(secret.reveal()) >= _SHORTEST_SCRUBBED:
-            self._secrets.append(secret)
+        self._secrets.append(secret)
 
     def _said(self, text: str) -> str:
         """Return a server's text as it may be kept and printed."""
-        return printable(self.scrub(text))
+        return printable(self.scrub(text[: 2 * LONGEST_TEXT]))
 
 
 def text_of(octets: bytes) -> str:

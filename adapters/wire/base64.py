@@ -1,35 +1,7 @@
-"""Strict base64 (RFC 4648 section 4), as RFC 4954, RFC 5034 and RFC 9051 demand it: canonical, no white space."""
+"""The strict base64 of the wires: that of `sasl.base64`, under the name by which the wires know it."""
 
 from __future__ import annotations
 
-import binascii
+from sasl.base64 import decode, encode, size
 
-from sasl.errors import LimitExceeded, ProtocolError
-
-
-def encode(data: bytes) -> bytes:
-    """Return the base64 text of `data`, without a line end."""
-    return binascii.b2a_base64(data, newline=False)
-
-
-def decode(text: bytes, *, limit: int) -> bytes:
-    """Return the octets that a base64 text stands for.
-
-    Raises LimitExceeded, before decoding, for a text of more than `limit` octets; ProtocolError for one that
-    is not exactly what `encode` gives. strict_mode alone takes padding bits that are not zero.
-    """
-    if len(text) > limit:
-        raise LimitExceeded(f"more than {limit} octets of base64")
-    data = None
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except binascii.Error:
-        pass
-    if data is None or encode(data) != text:
-        raise ProtocolError("not base64 (RFC 4648 section 4)")
-    return data
-
-
-def size(octets: int) -> int:
-    """Return how long the base64 text of so many octets is."""
-    return (octets + 2) // 3 * 4
+__all__ = ["decode", "encode", "size"]

@@ -6,19 +6,21 @@ Lines go in as they were read, with their CRLF: only so can literals be counted.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from sasl.credentials import Password
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, UsageError
 from sasl.policy import DEFAULT_POLICY, Choice, Policy
 from sasl.registry import client
 from sasl.secret import Secret
+from sasl.steps import Failure
 
+from ._arguments import GO_AHEAD, WRONG_NUMBER, Arguments
 from ._client import NO_CHALLENGE, Client, printable, sized, text_of
-from ._login import choose_or_fall_back, login_exchange
-from ._server import Server
+from ._login import Command, choose_or_fall_back, forbidden, login_exchange
+from ._server import AuthServer, Server
 from .line import Line, plain_line, without_end
-from .starttls import StartTls
+from .starttls import StartTls, StartTlsServer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials
     from sasl.errors import SASLError
     from sasl.exchange import ClientExchange
-    from sasl.steps import Success
+    from sasl.steps import Event, Question, Success
 
 LOGIN: Final = "IMAP-LOGIN"
 """The name in a `Choice` of the LOGIN command (RFC 9051 section 6.2.3), which is not a SASL mechanism."""
@@ -90,8 +92,7 @@ def choose(
     """
     disabled = "LOGINDISABLED" in (name.upper() for name in capabilities)
     return choose_or_fall_back(
-        LOGIN,
-        "the server has LOGINDISABLED" if disabled else "",
+        [Command(LOGIN, "the server has LOGINDISABLED" if disabled else "")],
         mechanisms(capabilities),
         credentials,
         policy=policy,
@@ -313,15 +314,15 @@ _REPLIES: Final[Mapping[str, str]] = {
     "unsupported": "NO Unsupported authentication mechanism",
     "policy": "NO [PRIVACYREQUIRED] Encryption is required first",
 }
-_SERVER_TAG: Final = re.compile(rb"[A-Za-z0-9.!#$&',/:;<=>?@^_`|~-]{1,64}")
-_COMMAND: Final = re.compile(
-    rb"([A-Za-z0-9.!#$&',/:;<=>?@^_`|~-]{1,64}) AUTHENTICATE ([^ ]+)(?: ([^ ]+))?", re.IGNORECASE
-)
+TAG: Final = rb"[A-Za-z0-9.!#$&',/:;<=>?@^_`|~-]{1,64}"
+"""The grammar of a tag that a server takes."""
+
+_AUTHENTICATE: Final = re.compile(rb"%b AUTHENTICATE ([^ ]+)(?: ([^ ]+))?" % TAG, re.IGNORECASE)
+_LOGIN: Final = re.compile(rb"%b LOGIN(?: (.*))?" % TAG, re.IGNORECASE | re.DOTALL)
 
 
-@final
-class ServerWire(Server):
-    """The server's side of one AUTHENTICATE.
+class _ImapServer(Server):
+    """What AUTHENTICATE and LOGIN share: the tag, and the verdicts.
 
     `capabilities`, if given, stand in the tagged OK: those that hold after the login.
     """
@@ -331,23 +332,114 @@ class ServerWire(Server):
         self._tag = "*"
         self._capabilities = " ".join(capabilities)
 
-    def _command(self, line: bytes) -> tuple[bytes, bytes | None] | None:
-        tag = line.split(b" ", 1)[0]
-        if not _SERVER_TAG.fullmatch(tag):
-            return None
-        self._tag = tag.decode("ascii")
-        match = _COMMAND.fullmatch(line)
-        return None if match is None else (match[2], match[3])
-
-    def _challenged(self, text: bytes) -> bytes:
-        return b"+ " + text
-
     def _succeeded(self, _success: Success) -> Line:
         code = f"[CAPABILITY {self._capabilities}] " if self._capabilities else ""
         return plain_line(f"{self._tag} OK {code}Authenticated")
 
     def _refused(self, kind: str) -> Line:
         return plain_line(f"{self._tag} {_REPLIES[kind]}")
+
+
+@final
+class ServerWire(_ImapServer, AuthServer):
+    """The server's side of one AUTHENTICATE."""
+
+    def _command(self, line: bytes) -> tuple[bytes, bytes | None] | None:
+        self._tag = _tag_of(line)
+        match = _AUTHENTICATE.fullmatch(line)
+        return None if match is None else (match[1], match[2])
+
+    def _challenged(self, text: bytes) -> bytes:
+        return b"+ " + text
+
+
+@final
+class LoginServerWire(_ImapServer):
+    """The server's side of one LOGIN command (RFC 9051 section 6.2.3), which asks CheckPassword as PLAIN does.
+
+    `policy` says whether a password may come like this; `settings` are those of every wire.
+    """
+
+    def __init__(self, *, policy: Policy = DEFAULT_POLICY, **settings: Any) -> None:
+        super().__init__((), **settings)
+        self._forbidden = forbidden(policy, self._channel)
+        self._arguments: Arguments | None = None
+        self._says: Line | None = None
+
+    def receive(self, line: bytes) -> Line | Question | None:
+        """Take the command line, then all lines that its literals spread it over, each as it was read.
+
+        Return the line to send or a question to answer; None: read another line.
+        Raises UsageError after the end and while a question is open.
+        """
+        self._admit()
+        arguments = self._arguments
+        if arguments is None:
+            begun = self._begun(line)
+            if isinstance(begun, Failure):
+                return self.answered(begun)
+            self._arguments = arguments = begun
+        else:
+            arguments.receive(line)
+        event = self._come_to(arguments)
+        if event is not None:
+            return self.answered(event)
+        return GO_AHEAD if arguments.waits else None
+
+    def _begun(self, line: bytes) -> Arguments | Failure:
+        """Return the arguments of a command, as far as its first line goes."""
+        self._tag = _tag_of(line)
+        if len(line) > self.longest_line:
+            return Failure("limit", "a command line that is too long")
+        match = _LOGIN.fullmatch(without_end(line))
+        if match is None:
+            return Failure("malformed", "not a LOGIN command")
+        arguments = Arguments(self.longest_line)
+        arguments.receive(match[1] or b"")
+        return arguments
+
+    def _come_to(self, arguments: Arguments) -> Event | None:
+        """Return what the arguments come to, None if there are more to come. A no spares the client its literals."""
+        if arguments.refusal:
+            self.must_close = arguments.must_close
+            self._says = arguments.answer(self._tag)
+            return Failure("malformed", arguments.refusal)
+        if not arguments.done and not arguments.waits:
+            return None
+        if self._authenticated:
+            return Failure("state", "authenticated already")
+        if arguments.done and len(arguments.words) != 2:
+            self._says = plain_line(f"{self._tag} BAD {WRONG_NUMBER}")
+            return Failure("malformed", WRONG_NUMBER)
+        if self._forbidden:
+            return Failure("policy", self._forbidden)
+        return self._check(*arguments.words) if arguments.done else None
+
+    def _refused(self, kind: str) -> Line:
+        return self._says or super()._refused(kind)
+
+
+@final
+class StartTlsServerWire(StartTlsServer):
+    """The server's side of STARTTLS (RFC 9051 section 6.2.1)."""
+
+    grammar = re.compile(rb"%b STARTTLS ?" % TAG, re.IGNORECASE)
+    replies: ClassVar[Mapping[str, str]] = {
+        "yes": "OK Begin TLS",
+        "malformed": "BAD STARTTLS takes no argument",
+        "authenticated": _REPLIES["state"],
+        "tls": "BAD TLS is in force already",
+        "injected": "BYE Octets in the clear behind STARTTLS",
+    }
+
+    def _said(self, line: bytes, text: str) -> Line:
+        return plain_line(f"{'*' if text.startswith('BYE') else _tag_of(line)} {text}")
+
+
+def _tag_of(line: bytes) -> str:
+    """Return the tag of a command line, "*" if it has none."""
+    tag = line.split(b" ", 1)[0]
+    return tag.decode("ascii") if re.fullmatch(TAG, tag) else "*"
 
 
 def _response(rest: bytes) -> tuple[str | None, str, str]:

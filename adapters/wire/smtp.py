@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.registry import client
 
 from ._client import NO_CHALLENGE, Client, printable, sized, text_of
-from ._server import Server
+from ._server import AuthServer
 from .line import Line, plain_line, without_end
-from .starttls import StartTls
+from .starttls import StartTls, StartTlsServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -235,7 +235,7 @@ _COMMAND: Final = re.compile(rb"AUTH ([^ ]+)(?: ([^ ]+))?", re.IGNORECASE)
 
 
 @final
-class ServerWire(Server):
+class ServerWire(AuthServer):
     """The server's side of one AUTH; takes responses of 12,288 octets (RFC 4954 section 4)."""
 
     response_limit = LONGEST_RESPONSE
@@ -252,6 +252,20 @@ class ServerWire(Server):
 
     def _refused(self, kind: str) -> Line:
         return plain_line(_REPLIES[kind])
+
+
+@final
+class StartTlsServerWire(StartTlsServer):
+    """The server's side of STARTTLS (RFC 3207); after it the client has said nothing yet, not even EHLO."""
+
+    grammar = re.compile(rb"STARTTLS(?: [ \t]*)?", re.IGNORECASE)
+    replies: ClassVar[Mapping[str, str]] = {
+        "yes": "220 2.0.0 Begin TLS",
+        "malformed": "501 5.5.4 STARTTLS takes no argument",
+        "authenticated": "503 5.5.1 Too late for TLS",
+        "tls": "503 5.5.1 Too late for TLS",
+        "injected": "421 4.7.0 Octets in the clear behind STARTTLS",
+    }
 
 
 def _kind(code: int, text: str) -> str:

@@ -1,24 +1,27 @@
-"""STARTTLS and STLS on the client's side (RFC 9051 section 6.2.1, RFC 2595 section 4, RFC 3207), sans-I/O.
+"""STARTTLS and STLS (RFC 9051 section 6.2.1, RFC 2595 section 4, RFC 3207), both ends, sans-I/O.
 
-Whatever is not a plain yes is a PolicyViolation: TLS was required and is not to be had, so nothing is sent.
+To a client whatever is not a plain yes is a PolicyViolation: TLS was required and is not to be had, so nothing is sent.
+To either end, octets in the clear behind the other's line mean that somebody put them there (CVE-2011-0411).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from sasl.errors import PolicyViolation, SASLError
+from sasl.errors import PolicyViolation, SASLError, UsageError
+from sasl.steps import Failure
 
-from .line import Line, plain_line
+from .line import Line, plain_line, without_end
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Mapping
 
 _LONGEST_REPLY: Final = 65_536  # octets, with all that comes before it
 
 
 class StartTls:
-    """One STARTTLS command. `done` with no `error` means: begin the TLS handshake now.
+    """The client's side of one STARTTLS command. `done` with no `error` means: begin the TLS handshake now.
 
     Attributes:
         done: whether the reply was read.
@@ -75,3 +78,64 @@ class StartTls:
         self.done = True
         self.must_close = True
         self.error = self.error or PolicyViolation(why)
+
+
+# --- the server's side
+
+_FAILURES: Final[Mapping[str, Failure]] = {
+    "malformed": Failure("malformed", "not the command, or with an argument"),
+    "authenticated": Failure("state", "authenticated already"),
+    "tls": Failure("state", "TLS is in force already"),
+    "injected": Failure("malformed", "octets in the clear follow the command (CVE-2011-0411)"),
+}
+
+
+class StartTlsServer:
+    """The server's side of one STARTTLS command. `done` with no `failure` means: send the line, begin the handshake.
+
+    `tls` says that TLS is in force already, `authenticated` that the session is.
+
+    Attributes:
+        done: whether the command was answered.
+        failure: why TLS must not begin, or None.
+        must_close: whether to close the connection once the line is sent: nobody knows whose octets come next.
+    """
+
+    grammar: ClassVar[re.Pattern[bytes]]
+    """The command line, without its end."""
+    replies: ClassVar[Mapping[str, str]]
+    """What is said: "yes", "malformed", "authenticated", "tls", "injected"."""
+
+    def __init__(self, *, tls: bool, authenticated: bool = False) -> None:
+        self.done = False
+        self.failure: Failure | None = None
+        self.must_close = False
+        self._tls = tls
+        self._authenticated = authenticated
+
+    def receive(self, line: bytes, behind: bytes = b"") -> Line:
+        """Take the command line, and all octets that were read already behind it; return the line to send.
+
+        Raises UsageError after the end.
+        """
+        if self.done:
+            raise UsageError("receive() after the end")
+        self.done = True
+        line = without_end(line)
+        answer = self._answer(line, behind)
+        self.failure = _FAILURES.get(answer)
+        self.must_close = answer == "injected"
+        return self._said(line, self.replies[answer])
+
+    def _said(self, _line: bytes, text: str) -> Line:
+        """Return a reply to a command line."""
+        return plain_line(text)
+
+    def _answer(self, line: bytes, behind: bytes) -> str:
+        if not self.grammar.fullmatch(line):
+            return "malformed"
+        if self._authenticated:
+            return "authenticated"
+        if self._tls:
+            return "tls"
+        return "injected" if behind else "yes"

@@ -318,11 +318,14 @@ def test_an_error_can_be_pickled_and_copied(speech: Any, stage: Any) -> None:
         assert twin.new_token_may_help
 
 
-def test_what_the_policy_or_the_server_has_against_each_mechanism_survives_a_pickle(speech: Any, stage: Any) -> None:
-    conn, _ = stage.play(speech, [*speech.offer("XOAUTH2", "CRAM-MD5", extra=("LOGINDISABLED",))])
-    with pytest.raises(speech.error_named("MechanismUnavailable")) as caught:
+@pytest.mark.parametrize(("name", "error"), [("X-NEW", "MechanismUnavailable"), ("CRAM-MD5", "PolicyViolation")])
+def test_what_the_policy_or_the_server_has_against_each_mechanism_survives_a_pickle(
+    speech: Any, stage: Any, name: str, error: str
+) -> None:
+    conn, _ = stage.play(speech, [*speech.offer("XOAUTH2", name, extra=("LOGINDISABLED",))])
+    with pytest.raises(speech.error_named(error)) as caught:
         speech.binding.authenticate(conn, PASSWORD)
-    assert {"XOAUTH2", "CRAM-MD5"} <= set(caught.value.passed_over)
+    assert {"XOAUTH2", name} <= set(caught.value.passed_over)
     assert pickle.loads(pickle.dumps(caught.value)).passed_over == caught.value.passed_over
 
 
@@ -536,7 +539,7 @@ def test_the_time_out_is_for_the_whole_login(speech: Any, stage: Any, step: str,
     begun = time.monotonic()
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time") as caught:
         speech.binding.authenticate(conn, PASSWORD, timeout=0.1, initial_response=False, policy=LOOPBACK)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4  # the server would wait for 5
     assert caught.value.kind == "timeout"
     assert speech.is_closed(conn)
 
@@ -563,7 +566,7 @@ def test_without_a_time_out_the_connections_own_is_for_each_wait_and_ten_times_f
     begun = time.monotonic()
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
         speech.binding.authenticate(conn, PASSWORD)
-    assert 0.4 < time.monotonic() - begun < 2
+    assert 0.4 < time.monotonic() - begun < 20
     assert speech.is_closed(conn)
 
 

@@ -427,3 +427,19 @@ def test_no_capabilities_under_tls_is_no_matter_of_the_policy(imap: Any, stage: 
     )
     with pytest.raises(IMAPProtocolError, match="CAPABILITY"):
         conn.starttls(stage.client_context)
+
+
+def test_the_lines_are_audited_as_those_of_imaplib_are(imap: Any, stage: Any) -> None:
+    audited: list[Any] = []
+    enabled = [True]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if enabled and event == "imaplib.send":
+            audited.append(arguments)
+
+    conn, server = stage.play(imap, [*imap.offer("PLAIN"), (COMMAND, imap.yes)])
+    sys.addaudithook(hook)
+    authenticate(conn, PASSWORD)
+    enabled.clear()
+    assert [each for each, _ in audited] == [conn] * len(audited)
+    assert [line for _, line in audited] == [server.received[-1] + b"\r\n"]

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import smtplib
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -572,3 +573,19 @@ def test_starttls_at_a_server_that_refuses_ehlo_and_helo(smtp: Any, stage: Any) 
     conn, _ = stage.play(smtp, [(None, b"550 go away\r\n"), (None, b"550 go away\r\n")], tls=False, module=BINDING)
     with pytest.raises(SMTPHeloRefused):
         conn.starttls(context=stage.client_context)
+
+
+def test_the_lines_are_audited_as_those_of_smtplib_are(smtp: Any, stage: Any) -> None:
+    audited: list[Any] = []
+    enabled = [True]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if enabled and event == "smtplib.send":
+            audited.append(arguments)
+
+    conn, _ = stage.play(smtp, [*smtp.offer("PLAIN", extra=()), (COMMAND, smtp.yes)])
+    sys.addaudithook(hook)
+    authenticate(conn, PASSWORD)
+    enabled.clear()
+    assert [each for each, _ in audited] == [conn] * len(audited)
+    assert [line for _, line in audited] == [b"ehlo client.example\r\n", COMMAND + b"\r\n"]

@@ -292,6 +292,7 @@ def test_a_twin_whose_plus_was_not_offered_keeps_the_bindings() -> None:
     ("offered", "policy", "mechanism"),
     [
         (["X-SCRAM", "X-SCRAM-PLUS"], Policy(channel_binding="never"), None),
+        (["X-SCRAM"], Policy(channel_binding="never"), None),  # a client that is not to bind is one that cannot
         (["X-SCRAM", "X-SCRAM-PLUS"], Policy(), "X-SCRAM"),
         (["X-STRONG", "X-STRONG-PLUS"], Policy(), None),
         (["x-strong", "x-strong-plus"], Policy(), None),
@@ -345,6 +346,136 @@ def test_a_mechanism_weaker_than_the_pin_is_refused(pin: str, offered: list[str]
         sasl.choose(offered, JOE, channel=BOUND, policy=policy)
 
 
+ACCOUNT = dataclasses.replace(BOUND, service="imap", host="Mail.example", port=993)
+
+
+def test_a_pin_is_kept_for_each_account() -> None:
+    pins: dict[str, str] = {}
+    policy = Policy(pins=pins)
+    policy.remember(sasl.choose(["X-SCRAM-PLUS", "PLAIN"], JOE, channel=ACCOUNT, policy=policy), JOE)
+    assert pins == {f"imap://{JOE.authcid}@mail.example": "X-SCRAM-PLUS"}
+    with pytest.raises(sasl.PolicyViolation, match="weaker than X-SCRAM-PLUS"):
+        sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=ACCOUNT, policy=policy)
+    others = [
+        (dataclasses.replace(ACCOUNT, host="other.example"), JOE),
+        (dataclasses.replace(ACCOUNT, service="smtp"), JOE),
+        (ACCOUNT, Password("ann", "x")),
+    ]
+    for channel, credentials in others:
+        assert sasl.choose(["PLAIN"], credentials, channel=channel, policy=policy).name == "PLAIN"
+
+
+def test_a_weaker_login_does_not_loosen_a_pin_and_a_stronger_one_tightens_it() -> None:
+    pins: dict[str, str] = {}
+    policy = Policy(pins=pins)
+    for name, kept in (
+        ("PLAIN", "PLAIN"),
+        ("X-SCRAM", "X-SCRAM"),
+        ("PLAIN", "X-SCRAM"),
+        ("X-SCRAM-PLUS", "X-SCRAM-PLUS"),
+    ):
+        policy.remember(sasl.Choice(name, ACCOUNT), JOE)
+        assert list(pins.values()) == [kept]
+
+
+def test_a_login_command_is_weaker_than_every_mechanism() -> None:
+    pins: dict[str, str] = {}
+    policy = Policy(pins=pins)
+    policy.remember(sasl.Choice("IMAP-LOGIN", ACCOUNT), JOE)
+    assert list(pins.values()) == ["IMAP-LOGIN"]
+    policy.remember(sasl.Choice("PLAIN", ACCOUNT), JOE)
+    assert list(pins.values()) == ["PLAIN"]
+
+
+def test_a_token_has_its_account_too() -> None:
+    pins: dict[str, str] = {}
+    Policy(pins=pins).remember(sasl.Choice("OAUTHBEARER", ACCOUNT), Bearer("joe", "x"))
+    assert pins == {"imap://joe@mail.example": "OAUTHBEARER"}
+
+
+@pytest.mark.parametrize(
+    ("channel", "credentials"), [(BOUND, JOE), (ACCOUNT, External()), (ACCOUNT, sasl.Anonymous())], ids=repr
+)
+def test_nothing_is_kept_where_nobody_can_say_whose_account_it_is(channel: Channel, credentials: Any) -> None:
+    pins: dict[str, str] = {}
+    policy = Policy(pins=pins)
+    policy.remember(sasl.Choice("PLAIN", channel), credentials)
+    assert pins == {}
+    assert policy.pinned(channel, credentials) is policy
+
+
+def test_what_the_policy_says_itself_comes_before_what_is_kept_and_loosens_nothing() -> None:
+    pins = {"imap://joe@mail.example": "X-SCRAM-PLUS"}
+    policy = Policy(pin="PLAIN", pins=pins)
+    assert policy.pinned(ACCOUNT, Password("joe", "x")) is policy
+    policy.remember(sasl.Choice("X-SCRAM", ACCOUNT), Password("joe", "x"))
+    assert pins == {"imap://joe@mail.example": "X-SCRAM-PLUS"}
+
+
+class Broken(dict[str, str]):
+    """A store whose disk is full."""
+
+    def get(self, *_: Any) -> Any:
+        raise OSError("joe's secret")
+
+    def __setitem__(self, *_: Any) -> None:
+        raise OSError("joe's secret")
+
+
+class Full(Broken):
+    """One that can be read."""
+
+    get = dict.get
+
+
+def test_a_store_that_fails_is_an_error_of_the_caller_without_its_text() -> None:
+    with pytest.raises(sasl.UsageError, match="OSError") as caught:
+        sasl.choose(["PLAIN"], JOE, channel=ACCOUNT, policy=Policy(pins=Broken()))
+    assert "secret" not in str(caught.value)
+    assert caught.value.__context__ is None
+    with pytest.raises(sasl.UsageError, match="OSError") as caught:
+        Policy(pins=Full()).remember(sasl.Choice("PLAIN", ACCOUNT), JOE)
+    assert caught.value.__context__ is None
+
+
+def test_a_store_is_no_part_of_the_value() -> None:
+    assert Policy(pins={"a": "b"}) == Policy()
+    assert hash(Policy(pins={"a": "b"})) == hash(Policy())
+    assert "pins" not in repr(Policy(pins={"a": "b"}))
+
+
+# --- what TLS has proved
+
+
+def test_external_wants_tls() -> None:
+    with pytest.raises(sasl.MechanismUnavailable, match="no TLS"):
+        sasl.choose(["EXTERNAL"], External())
+    assert sasl.choose(["EXTERNAL", "PLAIN"], External(), channel=TLS).name == "EXTERNAL"
+
+
+# --- the built-in table
+
+
+def test_the_strongest_scram_comes_first_and_what_is_bound_before_all_that_is_not() -> None:
+    names = [row.name for row in sasl.known_mechanisms() if row.name.startswith("SCRAM-")]
+    assert sasl.choose(names, JOE, channel=BOUND).name == "SCRAM-SHA3-512-PLUS"
+    assert sasl.choose(names, JOE, channel=TLS).name == "SCRAM-SHA3-512"
+    assert sasl.choose(["SCRAM-SHA-512", "SCRAM-SHA-1-PLUS"], JOE, channel=BOUND).name == "SCRAM-SHA-1-PLUS"
+    assert sasl.choose(["SCRAM-SHA-1", "PLAIN", "LOGIN"], JOE, channel=TLS).name == "SCRAM-SHA-1"
+    assert sasl.choose(["LOGIN", "PLAIN"], JOE, channel=TLS).name == "PLAIN"
+    with pytest.raises(sasl.PolicyViolation):
+        sasl.choose(["SCRAM-SHA-512"], JOE, channel=BOUND, policy=Policy(pin="SCRAM-SHA-1-PLUS"))
+
+
+@pytest.mark.parametrize(
+    ("name", "credentials"), [("CRAM-MD5", JOE), ("DIGEST-MD5", JOE), ("ANONYMOUS", sasl.Anonymous())]
+)
+def test_a_mechanism_that_is_off_is_used_only_if_it_is_named(name: str, credentials: Any) -> None:
+    with pytest.raises(sasl.PolicyViolation, match="by name"):
+        sasl.choose([name], credentials, channel=TLS, mechanism=name)
+    assert sasl.choose([name], credentials, channel=TLS, policy=Policy(allow=[name])).name == name
+
+
 # --- the policy is a value
 
 
@@ -357,6 +488,9 @@ def test_a_mechanism_weaker_than_the_pin_is_refused(pin: str, offered: list[str]
         {"channel_binding": None},
         {"allow": "PLAIN"},
         {"allow": ["PLAIN", "not a name"]},
+        {"allow": None},
+        {"min_iterations": "4096"},
+        {"max_iterations": None},
         {"pin": "not a name"},
         {"pin": ""},
     ],
@@ -387,9 +521,22 @@ def test_the_iteration_counts_of_the_policy_come_with_the_choice() -> None:
     assert sasl.choose(["PLAIN"], JOE, channel=TLS).limits == sasl.Limits()
 
 
+@pytest.mark.parametrize("wrong", [{"offered": None}, {"policy": None}, {"channel": "tls"}], ids=str)
+def test_what_is_no_list_no_policy_and_no_channel_is_a_usage_error(wrong: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"offered": ["PLAIN"], "credentials": JOE, "channel": TLS, **wrong}
+    with pytest.raises(sasl.UsageError):
+        sasl.choose(**arguments)
+
+
 # --- what a server offers
 
 ALL = (CheckPassword, CheckToken, FindKeys, CheckCertificate)
+
+
+def offered_of_these(channel: Channel, policy: Policy, answers: Any) -> list[str]:
+    """What is offered of the mechanisms of this file; the built-in ones that rank among them are left out."""
+    names = sasl.offer(channel, policy, answers)
+    return [name for name in names if name.startswith("X-") or name in ("PLAIN", "XOAUTH2", "OAUTHBEARER")]
 
 
 @pytest.mark.parametrize(
@@ -408,24 +555,24 @@ ALL = (CheckPassword, CheckToken, FindKeys, CheckCertificate)
 def test_a_server_offers_what_its_verifier_answers_and_the_policy_allows(
     channel: Channel, answers: Any, names: list[str]
 ) -> None:
-    offered = [name for name in sasl.offer(channel, Policy(), answers) if name != "X-SERVER-ONLY"]
+    offered = [name for name in offered_of_these(channel, Policy(), answers) if name != "X-SERVER-ONLY"]
     assert offered == names
 
 
 def test_a_server_offers_the_strongest_first_and_only_what_it_can_serve() -> None:
-    offered = sasl.offer(BOUND, Policy(allow=["X-OLD"]), ALL)
+    offered = offered_of_these(BOUND, Policy(allow=["X-OLD"]), ALL)
     assert offered[:6] == ["X-SERVER-ONLY", "X-CERT", "X-OLD", "X-STRONG", "X-SCRAM-PLUS", "X-SCRAM"]
     assert "X-CLIENT-ONLY" not in offered
 
 
 def test_a_certificate_is_asked_for_only_under_tls() -> None:
-    assert sasl.offer(TLS, Policy(), [CheckCertificate]) == ["X-CERT"]
+    assert sasl.offer(TLS, Policy(), [CheckCertificate]) == ["EXTERNAL", "X-CERT"]
     assert sasl.offer(Channel(), Policy(plaintext="always"), [CheckCertificate]) == []
 
 
 def test_a_server_that_wants_no_channel_binding_does_not_offer_it() -> None:
-    assert sasl.offer(BOUND, Policy(channel_binding="never"), [FindKeys]) == ["X-STRONG", "X-SCRAM"]
-    assert sasl.offer(BOUND, Policy(channel_binding="require"), [FindKeys]) == ["X-SCRAM-PLUS"]
+    assert offered_of_these(BOUND, Policy(channel_binding="never"), [FindKeys]) == ["X-STRONG", "X-SCRAM"]
+    assert offered_of_these(BOUND, Policy(channel_binding="require"), [FindKeys]) == ["X-SCRAM-PLUS"]
 
 
 def test_what_is_offered_can_be_served_and_chosen() -> None:

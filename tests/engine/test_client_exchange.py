@@ -394,6 +394,31 @@ def test_what_an_error_challenge_explained_is_text(client: Client) -> None:
     assert exchange.fail().detail == {"status": "401", "5": "None"}
 
 
+@pytest.mark.parametrize(
+    ("announced", "told", "kind"),
+    [
+        ("unavailable", "credentials", "unavailable"),
+        ("unavailable", "expired", "expired"),
+        ("policy", "unavailable", "unavailable"),
+        ("no such kind", "credentials", "credentials"),
+        (None, "disabled", "disabled"),
+    ],
+)
+def test_an_error_challenge_may_say_what_kind_of_no_it_is_where_the_reply_does_not(
+    client: Client, announced: str | None, told: str, kind: str
+) -> None:
+    def busy(c: sasl.Password, _: sasl.Options) -> sasl.ClientSteps:
+        yield Complete(b"")
+        yield ErrorAnswer(b"", kind=announced)
+
+    exchange = client(busy)
+    exchange.start()
+    exchange.respond(b"no")
+    error = exchange.fail("no", kind=told)
+    assert error.kind == kind
+    assert isinstance(error, sasl.TemporaryFailure) is (kind == "unavailable")
+
+
 # --- rule 4: cancelling, and which error wins
 
 
@@ -477,6 +502,19 @@ def test_a_kind_that_does_not_exist_is_a_usage_error(client: Client) -> None:
     assert exchange.state is State.OPEN
 
 
+@pytest.mark.parametrize("arguments", [{"text": b"no"}, {"text": None}, {"text": 5}, {"response_code": 535}], ids=repr)
+def test_a_no_that_is_no_text_is_a_usage_error(
+    client: Client, arguments: dict[str, Any], secret: str, leaks: Leaks
+) -> None:
+    """imaplib and its like hand out bytes."""
+    exchange = client(one_message)
+    exchange.start()
+    with pytest.raises(sasl.UsageError, match="are text") as caught:
+        exchange.fail(**arguments)
+    assert leaks(caught.value) == []
+    assert exchange.state is State.OPEN
+
+
 def test_a_no_may_come_at_any_time(client: Client) -> None:
     for script in SCRIPTS:
         exchange = client(script)
@@ -494,6 +532,12 @@ def test_a_server_that_says_the_credential_back_does_not_get_it_into_the_error(
     assert str(error) == error.server_text == "535 bad password ***, go away"
     assert error.detail == {"status": "status of ***"}
     assert leaks(error) == []
+
+
+def test_a_server_that_says_back_a_part_of_it_does_not_either(client: Client, secret: str) -> None:
+    exchange = client(one_message)
+    exchange.start()
+    assert str(exchange.fail(f"unknown: {secret[:15]}...")) == "unknown: ***..."
 
 
 @pytest.mark.parametrize(("password", "shown"), [("his", "this is it"), ("this", "*** is it")])

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import pickle
 import sys
 import unicodedata
 from copy import copy as copy_of
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sasl
+from sasl import prep
 from sasl.prep import has_controls, prepared_secret, saslprep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+UNICODE = unicodedata.ucd_3_2_0
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,53 @@ def test_marks_in_the_worst_order_are_sorted_in_linear_time(text: str) -> None:
     assert saslprep(prepared, limit=len(text) * 2) == prepared
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda size: "a" + "\u0301" * size + "\u0323" * size,
+        lambda size: "\u0327\u0301" * size,
+        lambda size: "\u0378\u0323" * size,
+        lambda size: "\u0627" + "1" * size + "\u0628",
+        lambda size: "\u00ad" * size + "\u00e9",
+        lambda size: "\ufdfa" * size,
+    ],
+    ids=["out-of-order", "alternating", "unassigned", "right-to-left", "mapped-to-nothing", "growing"],
+)
+def test_the_work_grows_as_the_text_does(make: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In what Python's tables are asked; its normalization sorts marks by insertion, and gets them in their order."""
+
+    def work(text: str) -> int:
+        counted = Counted()
+        monkeypatch.setattr(prep, "_UNICODE", counted)
+        saslprep(text, stored="\u0378" not in text, limit=len(text) * 20)
+        return counted.characters
+
+    short, long = work(make(1_000)), work(make(8_000))
+    assert short > 0
+    assert long < 8 * short + 100
+
+
+class Counted:
+    """The tables of Unicode 3.2, which count the characters that they are asked about."""
+
+    def __init__(self) -> None:
+        self.characters = 0
+
+    def normalize(self, form: Any, text: str) -> str:
+        self.characters += len(text)
+        classes = [UNICODE.combining(char) for char in text]
+        assert all(later == 0 or earlier <= later for earlier, later in itertools.pairwise(classes))
+        return UNICODE.normalize(form, text)
+
+    def category(self, char: str) -> str:
+        self.characters += 1
+        return UNICODE.category(char)
+
+    def combining(self, char: str) -> int:
+        self.characters += 1
+        return UNICODE.combining(char)
+
+
 @given(
     st.text(st.sampled_from("ae\u0301\u0323\u0344\u0327\u00e4\u1ea1\u1100\u1161\u11a8\uac00\u212b\u0f73"), max_size=12)
 )
@@ -210,7 +261,9 @@ def test_what_is_remembered_goes_with_the_secret_and_is_not_shown() -> None:
 
 def test_plain_ascii_needs_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stringprep", None)  # an import now fails
-    assert saslprep("user@example.com") == "user@example.com"
+    text = "user@example.com"
+    assert saslprep(text) is text  # no copy either
+    assert saslprep(text, stored=True) is text
     assert not has_controls("user@example.com")
     with pytest.raises(ImportError):
         saslprep("us\u00e9r")

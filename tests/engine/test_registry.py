@@ -239,7 +239,9 @@ def test_a_token_source_that_was_not_asked_is_a_usage_error(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"no_such_option": 1}, {"word": "a", "other": "b"}, {"options": 1}, {"c": 1}], ids=str
+    "options",
+    [{"no_such_option": 1}, {"word": "a", "other": "b"}, {"options": 1}, {"c": 1}, {"name": "x"}, {"credentials": 1}],
+    ids=str,
 )
 def test_an_option_that_the_mechanism_does_not_know_is_a_usage_error(add: Add, options: dict[str, Any]) -> None:
     add(client=greeting)
@@ -248,6 +250,14 @@ def test_an_option_that_the_mechanism_does_not_know_is_a_usage_error(add: Add, o
     assert caught.value.mechanism == "X-TEST"
     with pytest.raises(sasl.UsageError, match="does not take these options"):
         sasl.server("PLAIN", **options)
+
+
+@pytest.mark.parametrize("wrong", [{"limits": None}, {"limits": 5}, {"channel": "tls"}], ids=str)
+def test_limits_and_channel_are_what_they_are(wrong: dict[str, Any]) -> None:
+    with pytest.raises(sasl.UsageError, match="channel is a Channel"):
+        sasl.client("PLAIN", Password("joe", "x"), **wrong)
+    with pytest.raises(sasl.UsageError, match="channel is a Channel"):
+        sasl.server("PLAIN", **wrong)
 
 
 def test_an_option_that_the_mechanism_needs_is_a_usage_error(add: Add) -> None:

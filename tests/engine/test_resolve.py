@@ -108,6 +108,20 @@ def test_an_asynchronous_source_is_a_usage_error_where_nobody_can_await_it() -> 
             sasl.resolve(bearer)
 
 
+def test_a_source_that_is_not_asynchronous_is_asked_in_the_event_loop() -> None:
+    asked: list[object] = []
+
+    def source() -> str:
+        asked.append(asyncio.get_running_loop())
+        return "token"
+
+    async def scenario() -> None:
+        await sasl.resolve_async(Bearer("joe", source))
+        assert asked == [asyncio.get_running_loop()]
+
+    asyncio.run(scenario())
+
+
 # --- a token that was refused
 
 

@@ -10,10 +10,12 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sasl
 from sasl import AccessToken, Anonymous, Bearer, Channel, External, Password, Secret
-from sasl.secret import octets
+from sasl.secret import octets, scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +120,48 @@ def test_a_secret_has_no_hash_and_neither_has_what_holds_one(secret: str) -> Non
 def test_an_empty_secret_is_false() -> None:
     assert not Secret("")
     assert Secret(" ")
+
+
+TOKEN = "ya29.A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (f"bad token {TOKEN}, sorry", "bad token ***, sorry"),
+        (TOKEN, "***"),
+        (f"{TOKEN} {TOKEN}", "*** ***"),
+        (f"bad token {TOKEN[:30]}...", "bad token ***..."),
+        (f"...{TOKEN[-30:]}", "...***"),
+        (f"{TOKEN[:20]}...{TOKEN[-20:]} is none", "***...*** is none"),
+        (f"{TOKEN[:25]}\r\n{TOKEN[25:]}", "***\r\n***"),
+        (TOKEN[:-1], "***"),
+        (f"x{TOKEN[5:17]}y", "x***y"),
+        (f"x{TOKEN[5:16]}y", f"x{TOKEN[5:16]}y"),
+        (TOKEN[:20] + TOKEN[3:20], "******"),
+        ("", ""),
+        ("no", "no"),
+        ("the server refused the credential", "the server refused the credential"),
+    ],
+)
+def test_no_part_of_a_secret_is_left_in_a_text_that_could_tell_it(said: str, shown: str) -> None:
+    assert scrubbed(said, Secret(TOKEN)) == shown
+    long = " ".join(str(number) for number in range(200))
+    assert scrubbed(f"{said}|{long}", Secret(TOKEN)) == f"{shown}|{long}"
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"), [("his", "this is it"), ("this", "*** is it"), ("this is", "*** it"), ("", "this is it")]
+)
+def test_a_short_secret_is_taken_out_whole_or_not_at_all(secret: str, shown: str) -> None:
+    assert scrubbed("this is it", Secret(secret)) == shown
+
+
+@given(st.text("ab", min_size=12, max_size=60), st.text("ab|", max_size=600))
+def test_what_is_left_shares_no_run_of_twelve_characters(secret: str, text: str) -> None:
+    left = scrubbed(text, Secret(secret))
+    runs = {secret[at : at + 12] for at in range(len(secret) - 11)}
+    assert not any(left[at : at + 12] in runs for at in range(len(left)))
 
 
 def test_octets_are_shown_by_their_number() -> None:
@@ -262,8 +306,26 @@ def test_a_channel_is_a_value_that_is_hashed_pickled_and_copied(bindings: dict[s
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("port", "143"), ("host", 5), ("host", b"mail.example"), ("service", None)]
+    ("field", "value"),
+    [
+        ("tls", "no"),
+        ("tls", 1),
+        ("tls", None),
+        ("loopback", "yes"),
+        ("port", "143"),
+        ("host", 5),
+        ("host", b"mail.example"),
+        ("service", None),
+        ("bindings", None),
+        ("bindings", [("tls-unique", b"x")]),
+    ],
 )
 def test_a_channel_says_which_of_its_facts_is_of_the_wrong_type(field: str, value: Any) -> None:
     with pytest.raises(sasl.UsageError, match=f"the {field} of a channel is not {type(value).__name__}"):
         Channel(**{field: value})
+
+
+@pytest.mark.parametrize("bindings", [{"tls-unique": "x"}, {b"tls-unique": b"x"}, {"tls-unique": None}], ids=repr)
+def test_bindings_are_octets_by_names(bindings: Any) -> None:
+    with pytest.raises(sasl.UsageError, match="octets by the names"):
+        Channel(bindings=bindings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,19 +130,51 @@ def test_an_exception_of_the_verifier_is_unavailable_and_logged_without_its_text
 @drivers
 @pytest.mark.parametrize(
     "answer",
-    [None, True, False, "joe", b"joe", {}, Accepted, Accepted(1), sasl.Record("joe", ""), Rejected("no", kind="?")],  # type: ignore[arg-type]
+    [
+        None,
+        True,
+        False,
+        "joe",
+        b"joe",
+        {},
+        Accepted,
+        Accepted(1),  # type: ignore[arg-type]
+        Accepted(""),
+        sasl.Record("joe", ""),
+        Rejected("no", kind="?"),
+    ],
     ids=repr,
 )
 def test_an_answer_that_is_none_is_unavailable_and_logged_by_its_type(
     exchange: sasl.ServerExchange, settle: Settle, answer: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    event = settle(exchange, exchange.start(b"pencil"), lambda question: answer)
+    def verifier(question: sasl.Question) -> object:
+        return answer
+
+    event = settle(exchange, exchange.start(b"pencil"), verifier)
     assert event == Failure("unavailable", f"the verifier answered by {type(answer).__name__}")
     [record] = [record for record in caplog.records if record.name == "sasl"]
-    assert (
-        record.getMessage() == f"the verifier answered CheckPassword by {type(answer).__name__}, "
-        "which is no answer to it"
-    )
+    said = rf"the verifier at {re.escape(__file__)}:\d+ answered CheckPassword by {type(answer).__name__}, which is"
+    assert re.match(said, record.getMessage())
+
+
+class Silent:
+    """A verifier that is an object."""
+
+    def __call__(self, question: sasl.Question) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("verifier", "where"),
+    [(Silent(), f"{__file__}:{Silent.__call__.__code__.co_firstlineno}"), (partial(Silent()), "unknown place")],
+    ids=["object", "partial"],
+)
+def test_a_verifier_that_answers_nothing_is_named_as_far_as_one_can_tell(
+    exchange: sasl.ServerExchange, verifier: Any, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert sasl.settle(exchange, exchange.start(b"pencil"), verifier).kind == "unavailable"  # type: ignore[union-attr]
+    assert f"the verifier at {where} answered" in caplog.text
 
 
 def test_a_coroutine_is_no_answer_for_the_synchronous_driver(

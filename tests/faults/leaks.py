@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import gc
 import traceback
 import types
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import sasl
 import sasl.adapters
 import sasl.mechanisms
+import sasl.mechanisms.scram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,21 +23,23 @@ if TYPE_CHECKING:
 _FOLDERS = tuple(str(Path(module.__file__ or "").parent) for module in (sasl, sasl.adapters, sasl.mechanisms))
 
 
-def forms(secret: str) -> set[str]:
+@functools.cache
+def forms(secret: str | bytes) -> frozenset[str]:
     """How a secret could be seen: as it is, escaped, backwards, in hex, in a URL, in base64 wherever it begins."""
-    octets = secret.encode("utf-8", "surrogatepass")
-    shown = {secret, secret[::-1], repr(secret)[1:-1], ascii(secret)[1:-1], repr(octets)[2:-1]}
+    octets = secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
+    text = secret if isinstance(secret, str) else secret.decode("latin-1")
+    shown = {text, text[::-1], repr(text)[1:-1], ascii(text)[1:-1], repr(octets)[2:-1]}
     shown |= {octets.hex(), octets.hex().upper(), octets.hex(" ")}
     shown |= {urllib.parse.quote(octets, safe=safe) for safe in ("", "/")} | {urllib.parse.quote_plus(octets)}
     for before in range(3):
         for alphabet in (None, b"-_"):
-            text = base64.b64encode(b"\0" * before + octets, alphabet).decode()
+            encoded = base64.b64encode(b"\0" * before + octets, alphabet).decode()
             whole = len(before * b"\0" + octets) // 3 * 4  # what follows may change the letters behind that
-            shown.add(text[-(-before * 4 // 3) : whole])
-    return {form for form in shown if len(form) >= 8}
+            shown.add(encoded[-(-before * 4 // 3) : whole])
+    return frozenset(form for form in shown if len(form) >= 8)
 
 
-def seen(texts: Iterable[str | bytes], *secrets: str) -> list[str]:
+def seen(texts: Iterable[str | bytes], *secrets: str | bytes) -> list[str]:
     """The forms of secrets that stand in any of the texts."""
     everything = "\n".join(text if isinstance(text, str) else text.decode("latin-1") for text in texts)
     return [form for secret in secrets for form in forms(secret) if form in everything]
@@ -96,7 +100,8 @@ def reachable(*roots: object, collect: bool = True) -> Iterator[str]:
     """Every text and all octets that objects lead to, other than through modules, classes, globals and frames."""
     if collect:
         gc.collect()
-    known = {id(roots)}
+    # From Python 3.13 on a generator leads to its function, whose default is what this process keeps on purpose.
+    known = {id(roots), id(sasl.mechanisms.scram.KEYS)}
     waiting = list(roots)
     while waiting:
         thing = waiting.pop()

@@ -1,5 +1,6 @@
 """A server that is a recording: it replays a dialogue octet by octet and fails where a test says.
 
+Nonces are the same in each login (`repeated` in conftest.py), so that what the mechanisms prove is the same as well.
 `Recorder` listens in on a real login; `Peer` is a socket without a kernel that plays the server's part again, so that
 a login can be cut after each octet of either direction in a fraction of a millisecond, and stalls without waiting.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +37,9 @@ _MOST_CALLS: Final = 25  # on a connection that has failed: whoever asks more of
 class Dialogue:
     """What was said: the greeting, then the client's lines, each with what the server said to it.
 
-    `verdict` is how it ends ("" for a login, or the name of an error), `sent` how the credential looks on the wire.
+    `verdict` is how it ends ("" for a login, or the name of an error), `sent` how the credential looks on the wire, or
+    the proof that was made of it. `certificate` is the server's and `shown` the client's, DER, where it was said under
+    TLS.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Dialogue:
     verdict: str
     sent: bytes
     options: dict[str, Any] = field(default_factory=dict, compare=False)
+    certificate: bytes | None = None
+    shown: bytes | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -76,7 +83,7 @@ class Dialogue:
         return client, server
 
 
-_LOGIN: Final = re.compile(rb"^(?:\S+ )?(?:AUTHENTICATE|AUTH|LOGIN|USER) ")
+_LOGIN: Final = re.compile(rb"^(?:\S+ )?(?:AUTHENTICATE|AUTH|LOGIN|USER|APOP) ")
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,52 @@ class Fault:
         return f"{self.event} after {self.offset} octets of the {self.direction}"
 
 
+_LONG: Final = 400  # octets
+_SAMPLE: Final = 7
+"""Seven and the four letters of base64 have nothing in common, so that all places in such a group are met."""
+
+
+_ALL: Final = os.environ.get("SASLKIT_CUTS") == "all"
+"""Whether nothing is a sample: set for one interpreter in tox.ini; the others take a minute less without."""
+
+
+def step(dialogue: Dialogue) -> int:
+    """How far apart the offsets are where a sample does: one, or in a long dialogue seven."""
+    octets = len(dialogue.client) + len(dialogue.server) - sum(dialogue.before(dialogue.command))
+    return _SAMPLE if octets > _LONG and not _ALL else 1
+
+
+def sampled(dialogue: Dialogue, first: int, last: int) -> range:
+    """The offsets to cut at: every one, or of a long dialogue a sample.
+
+    What a cut comes to is the same after each octet of a message.
+    """
+    return range(first, last, step(dialogue))
+
+
 class Stuck(BaseException):
     """A client that waits for ever: for what nobody will say, or again and again."""
 
 
-class Peer:
+class Secured:
+    """Passes for a TLS socket where `certificate` is the server's: what was encrypted is as good in the clear here."""
+
+    certificate: bytes | None = None
+    session_reused = False
+
+    @property
+    def __class__(self) -> type:  # type: ignore[misc]  # isinstance() asks it
+        return type(self) if self.certificate is None else ssl.SSLSocket
+
+    def version(self) -> str:
+        return "TLSv1.3"
+
+    def getpeercert(self, binary_form: bool = False) -> bytes | None:
+        assert binary_form
+        return self.certificate
+
+
+class Peer(Secured):
     """A socket whose other end is a recording. Fails as `fault` says, else lasts to the end of the dialogue.
 
     Attributes:
@@ -105,6 +153,7 @@ class Peer:
     """
 
     def __init__(self, dialogue: Dialogue, fault: Fault | None = None, *, pieces: Iterator[int] | None = None) -> None:
+        self.certificate = dialogue.certificate
         self.sent = b""
         self.closed = False
         self.stuck = ""
@@ -234,11 +283,12 @@ class _Reader(io.RawIOBase):
         return len(octets)
 
 
-class Recorder:
+class Recorder(Secured):
     """A socket that notes what goes through it."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
+        self.certificate = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
         self.turns: list[tuple[bytes, bytes]] = [(b"", b"")]
 
     def sendall(self, octets: bytes) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import copy
 import cProfile
 import dataclasses
+import functools
 import gc
 import io
 import json
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -34,14 +36,33 @@ import pytest
 
 import sasl
 import sasl.spec
-from sasl import AccessToken, Bearer, CheckPassword, CheckToken, Password, Secret
+from sasl import AccessToken, Bearer, CheckPassword, CheckToken, Password, ScramKeys, Secret
 from sasl.adapters.cli import main
 from sasl.adapters.wire import imap, pop, smtp
 from sasl.adapters.wire.line import Line
+from sasl.keys import ClientKeys, Key, KeyCache, fingerprint
 from sasl.prep import saslprep
 
-from .conftest import PASSWORD, PROTOCOLS, TOKENS, USER, connect
+from .conftest import IN_THE_CLEAR, NOBODY, PASSWORD, PROTOCOLS, TOKENS, USER, WRONG, connect, repeated
 from .leaks import chain, is_dataclass_value, locals_of, reachable, seen, shown_by, walked
+from .logins import (
+    ITERATIONS,
+    MECHANISMS,
+    PASSWORDS,
+    SALT,
+    TOKEN,
+    begun,
+    channel_for,
+    client,
+    credentials_for,
+    derived,
+    proofs,
+    secret_of,
+    secrets_in,
+    server,
+    steps,
+    verifier,
+)
 from .peer import Fault, Peer
 
 if TYPE_CHECKING:
@@ -52,9 +73,9 @@ if TYPE_CHECKING:
     from .peer import Dialogue
 
 CASES: Final = [case for case in sasl.spec.cases("policy_and_state") if case.family == "leak"]
-MECHANISMS: Final = ("PLAIN", "XOAUTH2", "OAUTHBEARER")
 OUTCOMES: Final = ("success", "failure")
-SECRETS: Final = {"PLAIN": PASSWORD, "XOAUTH2": TOKENS["good"], "OAUTHBEARER": TOKENS["good"]}
+BESIDES: Final = {"IMAP-LOGIN": "PLAIN", "POP-USER": "PLAIN", "POP-APOP": "CRAM-MD5"}
+"""The commands that are no mechanisms, and whose life they are part of."""
 
 WIRES: Final = {"imap": imap, "pop": pop, "smtp": smtp}
 
@@ -64,7 +85,8 @@ class Life:
     """What there is to be seen of one login.
 
     Attributes:
-        secret: what must not be seen.
+        secret: the password or token, which must not be seen.
+        made: nor must what was made of it, on either side.
         credentials: what holds it on purpose.
         values: exchanges, events, lines and wires, and what they showed at each step.
         errors: what was raised.
@@ -77,6 +99,7 @@ class Life:
     """
 
     secret: str
+    made: set[bytes] = field(default_factory=set)
     credentials: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
@@ -90,71 +113,54 @@ class Life:
     def everything(self) -> list[Any]:
         return [*self.credentials, *self.values, *self.errors, *self.ended]
 
-
-def credentials_for(mechanism: str, secret: str) -> Password | Bearer:
-    return Password(USER, secret) if mechanism == "PLAIN" else Bearer(USER, secret)
-
-
-def verifier(outcome: str) -> Callable[[sasl.Question], Any]:
-    def check(question: sasl.Question) -> Any:
-        if isinstance(question, CheckPassword | CheckToken):
-            return sasl.Accepted(USER) if outcome == "success" else sasl.Rejected("no", "expired")
-        return NotImplemented
-
-    return check
+    def secrets(self) -> list[str | bytes]:
+        return [self.secret, *self.made]
 
 
 def engine(life: Life, mechanism: str, outcome: str) -> None:
     """Both ends, without a wire. Each step is kept."""
     credentials = credentials_for(mechanism, life.secret)
     life.credentials.append(credentials)
-    client, server = sasl.client(mechanism, credentials), sasl.server(mechanism)
+    one, other = client(mechanism, credentials), server(mechanism)
 
-    def note(*things: object) -> None:
+    def note(message: bytes | None, *things: object) -> None:
+        life.made |= set(proofs(message))
         life.values.extend(things)
-        life.steps.extend(repr(thing) for thing in (client, server, *things))
-        life.steps.extend(str(thing) for thing in (client, server, *things))
+        life.steps.extend(repr(thing) for thing in (one, other, *things))
+        life.steps.extend(str(thing) for thing in (one, other, *things))
 
-    note()
-    event: Any = server.start(client.start())
-    while not isinstance(event, sasl.Success | sasl.Failure):
-        note(event)
-        if isinstance(event, sasl.Question):
-            event = sasl.settle(server, event, verifier(outcome))
-        else:
-            event = server.receive(client.respond(event.data))
-    note(event)
-    if isinstance(event, sasl.Success):
-        client.succeed(event.data)
-    else:
-        life.errors.append(client.fail(f"you sent {life.secret}", kind=event.kind))
-    note()
-    life.ended += [client, server, event]
+    note(None)
+    event = steps(one, other, verifier(outcome, life.secret), note)
+    if isinstance(event, sasl.Failure):
+        known = "it" if isinstance(credentials, sasl.External | sasl.Anonymous) else life.secret
+        life.errors.append(one.fail(f"you sent {known}", kind=event.kind))
+    note(None)
+    life.ended += [one, other, event]
 
 
 def wires(life: Life, protocol: str, mechanism: str, outcome: str, *, initial: bool) -> None:
     """Both wires, which say what they send and what may be shown of it."""
     module: Any = WIRES[protocol]
-    credentials = credentials_for(mechanism, life.secret)
-    exchange = sasl.client(mechanism, credentials)
+    exchange = client(mechanism, credentials_for(mechanism, life.secret))
     options = {"tag": "A1", "capabilities": ["SASL-IR"]} if protocol == "imap" else {}
-    client = module.ClientWire(exchange, initial_response=initial, **options)
-    server = module.ServerWire([mechanism], channel=sasl.Channel(tls=True))
-    line = client.command()
-    while not client.done:
+    one = module.ClientWire(exchange, initial_response=initial, **options)
+    other = module.ServerWire([mechanism], channel=channel_for(mechanism), options={"EXTERNAL": {"certificate": b"-"}})
+    line = one.command()
+    while not one.done:
         life.values.append(line)
-        life.steps += [repr(client), repr(server), repr(line), line.shown]
-        said = server.receive(line.octets)
+        life.steps += [repr(one), repr(other), repr(line), line.shown]
+        said = other.receive(line.octets)
         while isinstance(said, sasl.Question):
             life.values.append(said)
-            said = server.answered(sasl.settle(server.exchange, said, verifier(outcome)))
+            said = other.answered(sasl.settle(other.exchange, said, verifier(outcome, life.secret)))
         life.values.append(said)
-        life.steps += [repr(said), said.shown, client.shown(said.octets)]
-        line = client.receive(said.octets)
-    if client.error is not None:
-        life.errors.append(client.error)
-    life.values += [client, server]
-    life.ended += [exchange, server.exchange, server.result]
+        life.steps += [repr(said), said.shown, one.shown(said.octets)]
+        line = one.receive(said.octets)
+    assert (one.error is None) == (outcome == "success")
+    if one.error is not None:
+        life.errors.append(one.error)
+    life.values += [one, other]
+    life.ended += [exchange, other.exchange, other.result]
 
 
 def binding(life: Life, dialogue: Dialogue, fault: Fault | None = None) -> None:
@@ -174,7 +180,7 @@ def binding(life: Life, dialogue: Dialogue, fault: Fault | None = None) -> None:
         run(
             conn,
             credentials,
-            policy=sasl.Policy(plaintext="always"),
+            policy=IN_THE_CLEAR,
             watch=lambda *seen: watched.extend(seen),
             **options,
         )
@@ -234,37 +240,49 @@ def lives(dialogues: dict[str, Dialogue]) -> dict[tuple[str, str], Life]:
     found = {}
     for mechanism in MECHANISMS:
         for outcome in OUTCOMES:
-            life = found[mechanism, outcome] = Life(SECRETS[mechanism])
-            with watched(life):
+            life = found[mechanism, outcome] = Life(secret_of(mechanism))
+            with watched(life), repeated():
                 engine(life, mechanism, outcome)
                 for protocol in PROTOCOLS:
                     for initial in (True, False):
                         wires(life, protocol, mechanism, outcome, initial=initial)
                 for dialogue in dialogues.values():
-                    recorded = dialogue.options["credentials"]
-                    options = {**dialogue.options, "credentials": credentials_for(mechanism, life.secret)}
-                    good = (
-                        getattr(recorded, "password", None) == life.secret
-                        or getattr(recorded, "token", None) == life.secret
-                    )
-                    if dialogue.mechanism not in (
-                        mechanism,
-                        *(("IMAP-LOGIN", "POP-USER") if mechanism == "PLAIN" else ()),
-                    ):
-                        continue
-                    if not good:
-                        continue
-                    same = dataclasses.replace(dialogue, options=options)
-                    if outcome == "success":
-                        binding(life, same)
-                        continue
-                    sent, said = dialogue.before(dialogue.command)
-                    for offset in range(said, len(dialogue.server), 31):
-                        for event in ("close", "reset", "stall", "garbage"):
-                            binding(life, same, Fault(event, "server", offset))
-                    for offset in range(sent, len(dialogue.client), 25):
-                        binding(life, same, Fault("reset", "client", offset))
+                    if BESIDES.get(dialogue.mechanism, dialogue.mechanism) == mechanism and is_good(dialogue, life):
+                        life.made |= set(secrets_in(*messages(dialogue), password=life.secret))
+                        lived_through(life, dialogue, outcome)
+            if mechanism in PASSWORDS:
+                life.made |= set(derived(life.secret))
+            else:
+                life.made.clear()  # what looks like a digest in a token's message
     return found
+
+
+def is_good(dialogue: Dialogue, life: Life) -> bool:
+    """Whether a dialogue is one of the life's credential."""
+    credentials = dialogue.options["credentials"]
+    if isinstance(credentials, Password | Bearer):
+        return life.secret == (credentials.password if isinstance(credentials, Password) else credentials.token)
+    return dialogue.name.endswith("-right")
+
+
+def messages(dialogue: Dialogue) -> Iterator[bytes]:
+    """What a dialogue holds in base64, and the line of APOP."""
+    for word in (dialogue.client + dialogue.server).split():
+        with contextlib.suppress(ValueError):
+            yield base64.b64decode(word, validate=True)
+    yield from (line.strip() for line, _ in dialogue.turns if line.startswith(b"APOP"))
+
+
+def lived_through(life: Life, dialogue: Dialogue, outcome: str) -> None:
+    if outcome == "success":
+        binding(life, dialogue)
+        return
+    sent, said = dialogue.before(dialogue.command)
+    for offset in range(said, len(dialogue.server), 31 + len(dialogue.server) // 12):
+        for event in ("close", "reset", "stall", "garbage"):
+            binding(life, dialogue, Fault(event, "server", offset))
+    for offset in range(sent, len(dialogue.client), 25 + len(dialogue.client) // 12):
+        binding(life, dialogue, Fault("reset", "client", offset))
 
 
 lived = [
@@ -282,7 +300,7 @@ SENT: Final = (Line, sasl.Complete)
 def attempted(life: Life, make: Callable[[Any], object]) -> Iterator[str]:
     """What comes of doing something to each value; what refuses it shows nothing either."""
     for value in [*holders(life), *life.everything()]:
-        if isinstance(value, (*SENT, sasl.Record)):
+        if isinstance(value, SENT) or (isinstance(value, sasl.Record) and isinstance(value.value, str)):
             continue
         try:
             made = make(value)
@@ -293,29 +311,48 @@ def attempted(life: Life, make: Callable[[Any], object]) -> Iterator[str]:
 
 
 def holders(life: Life) -> list[Any]:
-    """The credentials, and everything else that holds the secret on purpose."""
+    """The credentials, and everything else that holds the secret, or what was made of it, on purpose."""
     secret = life.secret
     made = [Secret(secret), AccessToken(secret), sasl.resolve(Bearer(USER, lambda: secret))]
     asked = [
         CheckPassword(USER, Secret(secret)),
         CheckToken(USER, Secret(secret), None, None),
         sasl.Record(USER, secret),
+        sasl.Record(USER, Secret(secret)),
     ]
-    return [*life.credentials, *made, *asked]
+    _, client_key, server_key, stored_key = derived(secret)
+    keys = ScramKeys("sha256", SALT, ITERATIONS, stored_key, server_key)
+    cache = KeyCache()
+    kept = cache["sha256", USER, SALT, ITERATIONS, fingerprint(secret)] = ClientKeys(client_key, server_key)
+    stored = [keys, keys.stored_key, keys.server_key, sasl.Record(USER, keys), kept, cache, Key(client_key)]
+    return [*life.credentials, *made, *asked, *stored]
 
 
-def unencodable(life: Life) -> Iterator[str]:
+@functools.cache
+def unencodable(of: str) -> tuple[str, ...]:
     """A credential that no charset can carry: the exception of its encoding holds it."""
-    for mechanism in MECHANISMS:
-        for user, secret in ((USER, life.secret + "\ud800"), ("al\ud800ice", life.secret)):
-            credentials = Password(user, secret) if mechanism == "PLAIN" else Bearer(user, secret)
-            with pytest.raises(sasl.UsageError) as caught:
-                sasl.client(mechanism, credentials).start()
-            assert not any(isinstance(link, UnicodeError) for link in chain(caught.value))
-            yield from (*shown_by(caught.value), *locals_of(caught.value))
+
+    def refused(call: Callable[[], object]) -> None:
+        with pytest.raises(sasl.SASLError) as caught:
+            call()
+        assert not any(isinstance(link, UnicodeError) for link in chain(caught.value))
+        texts.extend((*shown_by(caught.value), *locals_of(caught.value)))
+
+    texts: list[str] = []
+    for mechanism in (*PASSWORDS, *TOKEN):
+        for user, secret in ((USER, of + "\ud800"), ("al\ud800ice", of)):
+            refused(partial(unencoded, mechanism, credentials_for(mechanism, secret, user)))
+    refused(partial(ScramKeys.derive, of + "\ud800", prepare=False))
+    return tuple(texts)
 
 
-def asynchronous(life: Life) -> Iterator[str]:
+def unencoded(mechanism: str, credentials: sasl.Credentials) -> None:
+    """Go on until it is noticed: in DIGEST-MD5, once the server has said which charset it takes."""
+    begun(client(mechanism, credentials), server(mechanism))
+
+
+@functools.cache
+def asynchronous(secret: str) -> tuple[str, ...]:
     """Tasks in debug mode: their repr and stack while they wait, and what asyncio logs of slow ones."""
 
     async def main() -> list[str]:
@@ -325,21 +362,21 @@ def asynchronous(life: Life) -> Iterator[str]:
         async def check(question: sasl.Question) -> Any:
             waiting.set()
             await go.wait()
-            raise RuntimeError(f"{question} {life.secret}")
+            raise RuntimeError(f"{question} {secret}")
 
         async def token() -> str:
-            return life.secret
+            return secret
 
         texts = []
         for mechanism in MECHANISMS:
             waiting.clear()
             go.clear()
-            credentials = (
-                await sasl.resolve_async(Bearer(USER, token)) if mechanism != "PLAIN" else Password(USER, life.secret)
-            )
-            server = sasl.server(mechanism)
-            event = server.start(sasl.client(mechanism, credentials).start())
-            task = asyncio.create_task(sasl.settle_async(server, event, check))
+            credentials = credentials_for(mechanism, secret)
+            if isinstance(credentials, Bearer):
+                credentials = await sasl.resolve_async(Bearer(USER, token))
+            other = server(mechanism)
+            event = begun(client(mechanism, credentials), other)
+            task = asyncio.create_task(sasl.settle_async(other, event, check))
             await waiting.wait()
             stack = io.StringIO()
             task.print_stack(file=stack)
@@ -349,33 +386,36 @@ def asynchronous(life: Life) -> Iterator[str]:
             texts.append(repr(task))
         return texts
 
+    life = Life(secret)
     with watched(life):
         texts = asyncio.run(main(), debug=True)
-    return iter([*texts, *life.log, *life.printed])
+    return (*texts, *life.log, *life.printed)
 
 
-def profiled(life: Life) -> Iterator[str]:
+@functools.cache
+def profiled(secret: str) -> tuple[str, ...]:
     profile, text = cProfile.Profile(), io.StringIO()
     profile.enable()
-    engine(Life(life.secret), "PLAIN", "failure")
-    engine(Life(life.secret), "XOAUTH2", "success")
+    for mechanism in MECHANISMS:
+        for outcome in OUTCOMES:
+            engine(Life(secret), mechanism, outcome)
     profile.disable()
     pstats.Stats(profile, stream=text).print_stats().print_callers()
     profile.create_stats()
-    yield text.getvalue()
-    yield marshal.dumps(profile.stats).decode("latin-1")  # type: ignore[attr-defined]
+    return text.getvalue(), marshal.dumps(profile.stats).decode("latin-1")  # type: ignore[attr-defined]
 
 
-def dropped(life: Life) -> Iterator[str]:
-    """Exchanges and connections of which nobody takes leave."""
+@functools.cache
+def dropped(secret: str) -> Life:
+    """Exchanges of which nobody takes leave."""
+    life = Life(secret)
     with watched(life):
         for mechanism in MECHANISMS:
-            client, server = sasl.client(mechanism, credentials_for(mechanism, life.secret)), sasl.server(mechanism)
-            server.start(client.start())
-            del client, server
+            one, other = client(mechanism, credentials_for(mechanism, secret)), server(mechanism)
+            begun(one, other)
+            del one, other
         gc.collect()
-    yield from life.warned
-    yield from life.unraisable
+    return life
 
 
 def command_lines() -> Iterator[str]:
@@ -387,22 +427,23 @@ def command_lines() -> Iterator[str]:
             yield path.read_bytes().decode("latin-1")
 
 
-def processes(life: Life) -> Iterator[str]:
+@functools.cache
+def processes(secret: str) -> tuple[str, ...]:
     """What everybody on the machine can see of the command line while it waits for a server."""
-    kind = "password" if life.secret == PASSWORD else "token"
+    kind = "password" if secret == PASSWORD else "token"
     command = shlex.join([sys.executable, "-c", "import os; print(os.environ['SECRET'])"])
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(20)
         url = f"imaps://alice@127.0.0.1:{listening.getsockname()[1]}"
         arguments = [str(Path(sys.executable).with_name("sasl")), "login", url, f"--{kind}-command", command, "--trace"]
-        environment = {**os.environ, "SECRET": life.secret}
+        environment = {**os.environ, "SECRET": secret}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with subprocess.Popen(arguments, env=environment, text=True, **streams) as process:  # type: ignore[call-overload]
             sock, _ = listening.accept()
             listed = "\n".join(command_lines())
             assert f"login\0{url}" in listed or f"login {url}" in listed
             sock.close()
-            yield from (listed, *process.communicate(timeout=20))
+            return (listed, *process.communicate(timeout=20))
 
 
 SINKS: Final[dict[str, Callable[[Life], Iterator[str]]]] = {
@@ -421,7 +462,7 @@ SINKS: Final[dict[str, Callable[[Life], Iterator[str]]]] = {
     "exception args and __cause__/__context__ chain": lambda life: (
         text for error in life.errors for text in shown_by(error)
     ),
-    "UnicodeEncodeError.object": unencodable,
+    "UnicodeEncodeError.object": lambda life: iter(unencodable(life.secret)),
     "logging at DEBUG of every logger": lambda life: iter(life.log),
     "warnings text": lambda life: iter(life.warned),
     "repr(mechanism) at each step": lambda life: iter(life.steps),
@@ -432,12 +473,12 @@ SINKS: Final[dict[str, Callable[[Life], Iterator[str]]]] = {
     "smtplib set_debuglevel(1) output": lambda life: iter(life.printed),
     "imaplib debug=4 output": lambda life: iter(life.printed),
     "poplib set_debuglevel(1) output": lambda life: iter(life.printed),
-    "asyncio debug mode task repr": asynchronous,
+    "asyncio debug mode task repr": lambda life: iter(asynchronous(life.secret)),
     "faulthandler/Sentry-like frame locals": lambda life: (text for error in life.errors for text in locals_of(error)),
-    "cProfile/args": profiled,
-    "ResourceWarning text": dropped,
-    "__del__ messages": dropped,
-    "argv of processes": processes,
+    "cProfile/args": lambda life: iter(profiled(life.secret)),
+    "ResourceWarning text": lambda life: iter(dropped(life.secret).warned),
+    "__del__ messages": lambda life: iter(dropped(life.secret).unraisable),
+    "argv of processes": lambda life: iter(processes(life.secret)),
     "what is reachable after the end": lambda life: reachable(*life.ended, *life.errors),
 }
 
@@ -449,8 +490,9 @@ def test_no_secret_stands_in_a_sink(
 ) -> None:
     assert case.expect == "no-secret"
     life = lives[mechanism, outcome]
-    shown = [text for text in SINKS[case.params["sink"]](life) if seen([text], life.secret)]
-    assert [f"{text[:200]}: {seen([text], life.secret)}" for text in shown] == []
+    texts, secrets = list(SINKS[case.params["sink"]](life)), life.secrets()
+    if seen(texts, *secrets):
+        pytest.fail("\n".join(f"{text[:200]}: {found}" for text in texts if (found := seen([text], *secrets))))
 
 
 def test_every_sink_is_a_case() -> None:
@@ -461,11 +503,14 @@ def test_every_sink_is_a_case() -> None:
 def test_a_life_has_something_to_show(lives: dict[tuple[str, str], Life], mechanism: str, outcome: str) -> None:
     """Or the sinks would be clean because they are empty."""
     life = lives[mechanism, outcome]
-    assert any(f"AUTHENTICATE {mechanism} <" in text for text in life.log)
-    assert sum(text.count(f"C: AUTH {mechanism} <") for text in life.printed) >= 2
+    first = " <" if sasl.registry.lookup(mechanism).client_first else ""
+    assert any(f"AUTHENTICATE {mechanism}{first}" in text for text in life.log)
+    assert sum(text.count(f"C: AUTH {mechanism}{first}") for text in life.printed) >= 2
+    assert any("octets>" in text for text in life.printed)
     assert len(life.values) > 20
     assert len(life.steps) > 50
     assert len(life.errors) > (20 if outcome == "failure" else -1)
+    assert bool(life.made) == (mechanism in PASSWORDS)
     names = {type(error).__name__ for error in life.errors}
     assert outcome == "success" or {"IMAPConnectionLost", "SMTPProtocolError", "POPConnectionLost"} <= names
 
@@ -532,6 +577,29 @@ def test_the_search_finds_a_secret(place: str, secret: str) -> None:
     assert seen(FINDS[place](secret), secret) != []
 
 
+KEY: Final = derived(PASSWORD)[3]
+FINDS_OCTETS: Final[dict[str, Callable[[], Iterator[str]]]] = {
+    "as they are": lambda: walked({"key": KEY}),
+    "hex": lambda: iter([KEY.hex()]),
+    "base64 in a line": lambda: iter([base64.b64encode(b"n,v=" + KEY).decode()]),
+    "a text of all characters": lambda: iter([KEY.decode("latin-1")]),
+    "keys that are stored": lambda: iter([ScramKeys("sha256", SALT, ITERATIONS, KEY, KEY).dovecot()]),
+    "a script that waits": lambda: reachable(waiting_for_the_proof()),
+}
+
+
+def waiting_for_the_proof() -> sasl.ServerExchange:
+    other = server("SCRAM-SHA-256")
+    begun(client("SCRAM-SHA-256"), other)
+    assert isinstance(other.answer(verifier()(sasl.FindKeys(USER, "sha256"))), sasl.Challenge)
+    return other
+
+
+@pytest.mark.parametrize("place", FINDS_OCTETS)
+def test_the_search_finds_a_key(place: str) -> None:
+    assert seen(FINDS_OCTETS[place](), KEY) != []
+
+
 # --- the servers and the command line
 
 
@@ -543,8 +611,13 @@ def test_the_transcripts_of_the_servers_show_no_secret(servers: Servers, dialogu
             assert session.attempts or not session.transcript
             texts += [repr(session.transcript), repr(session.attempts), *walked(session.attempts), repr(session)]
             texts += reachable(session.transcript, session.attempts, collect=False)
+    assert {attempt.mechanism for session in endpoint.sessions for attempt in session.attempts} >= set(MECHANISMS)
     texts += [repr(servers), str(servers), repr(servers.verifier), repr(endpoint)]
-    assert seen(texts, PASSWORD, *TOKENS.values()) == []
+    texts += walked(servers.verifier)
+    made = [dialogue.sent for dialogue in dialogues.values()]
+    for dialogue in dialogues.values():
+        made += secrets_in(*messages(dialogue), password=PASSWORD)
+    assert seen(texts, PASSWORD, WRONG, *TOKENS.values(), *made) == []
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -553,34 +626,31 @@ def test_the_transcripts_of_the_servers_show_no_secret(servers: Servers, dialogu
 def test_the_command_line_shows_no_secret(
     servers: Servers,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     protocol: str,
     mechanism: str,
+    *,
     outcome: str,
 ) -> None:
-    kind, good, bad = (
-        ("password", PASSWORD, "Looking.G1ass")
-        if mechanism == "PLAIN"
-        else ("token", TOKENS["good"], TOKENS["expired"])
-    )
-    secret = good if outcome == "success" else bad
+    user = NOBODY if mechanism in ("EXTERNAL", "ANONYMOUS") and outcome == "failure" else USER
+    source: tuple[str, ...] = ("--password-env", "SECRET")
+    secret = PASSWORD if outcome == "success" else WRONG
+    if mechanism in TOKEN:
+        source, secret = ("--token-env", "SECRET"), TOKENS["good" if outcome == "success" else "expired"]
+    elif mechanism not in PASSWORDS:
+        source, secret = (), base64.b64encode(user.encode()).decode()
+    if mechanism == "EXTERNAL":
+        pair = (path.read_text() for path in servers.client_certificate(user))
+        (tmp_path / "pair.pem").write_text("".join(pair))
+        source = ("--client-cert", str(tmp_path / "pair.pem"))
     monkeypatch.setenv("SECRET", secret)
     monkeypatch.setenv("SASL_DEBUG", "1")
     endpoint, life = getattr(servers, protocol), Life(secret)
-    url = f"{protocol}s://{quote(USER)}@localhost:{endpoint.tls_port}"
+    url = f"{protocol}s://{quote(user)}@localhost:{endpoint.tls_port}"
+    fixed = ("login", url, "--ca", str(servers.ca_file), *source, "--mechanism", mechanism, "--trace")
     for more in (("--json",), ("--no-initial-response",)):
-        arguments = (
-            "login",
-            url,
-            "--ca",
-            str(servers.ca_file),
-            f"--{kind}-env",
-            "SECRET",
-            "--mechanism",
-            mechanism,
-            "--trace",
-        )
         with watched(life):
-            code = main([*arguments, *more])
+            code = main([*fixed, *more])
         assert code == (0 if outcome == "success" else 77)
     texts = [*life.printed, *life.log, *life.warned, *life.unraisable]
     assert sum(text.count(f" {mechanism}") for text in texts) > 3

@@ -6,23 +6,24 @@ The sessions run as they are, over a transport without a kernel.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import random
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 import sasl.spec
-from sasl import Policy
-from sasl.adapters.reference import Settings
+from sasl.adapters.reference.certificates import ServerContext
 from sasl.adapters.reference.connection import Connection
 from sasl.adapters.reference.imap import ImapSession
 from sasl.adapters.reference.pop import PopSession
 from sasl.adapters.reference.smtp import SmtpSession
 
-from .conftest import PASSWORD, TOKENS, UNICODE_PASSWORD
+from .conftest import PASSWORD, SETTINGS, TOKENS, UNICODE_PASSWORD, WRONG, Checks
 from .leaks import reachable, seen
-from .peer import CLOSE, EVENTS, GARBAGE, JUNK, RESET, STALL
+from .peer import CLOSE, EVENTS, GARBAGE, JUNK, RESET, STALL, Secured, sampled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +36,22 @@ if TYPE_CHECKING:
 PIECES: Final = [case for case in sasl.spec.cases("fault_injection") if case.expect == "same-result"]
 NAMES: Final = {"imap": "imap", "pop3": "pop", "smtp": "smtp"}
 SESSIONS: Final[dict[str, Any]] = {"imap": ImapSession, "pop": PopSession, "smtp": SmtpSession}
-SETTINGS: Final = Settings(policy=Policy(plaintext="loopback"), check_port=False, hosts=())
-SECRETS: Final = (PASSWORD, UNICODE_PASSWORD, *TOKENS.values())
+SECRETS: Final = (PASSWORD, WRONG, UNICODE_PASSWORD, *TOKENS.values())
 SCRIPTED: Final = ("two-lines", "gmail", "asked-again")  # said by no server of ours
 
 
-class Transport(asyncio.Transport):
-    """Takes what is written, and is closed when it is told to."""
+class Shown(Secured):
+    """What TLS tells the server of a client."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, certificate: bytes | None) -> None:
+        self.certificate = certificate
+
+
+class Transport(asyncio.Transport):
+    """Takes what is written, and is closed when it is told to. Is under TLS where the dialogue was."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        super().__init__({"ssl_object": Shown(dialogue.shown)} if dialogue.certificate else None)
         self.written = b""
         self.connection: Connection | None = None
         self._closing = False
@@ -69,13 +76,20 @@ class Transport(asyncio.Transport):
         pass
 
 
-async def served(servers: Servers, protocol: str, pieces: Iterator[bytes], event: str) -> tuple[Session, bytes]:
+async def served(servers: Servers, dialogue: Dialogue, pieces: Iterator[bytes], event: str) -> tuple[Session, bytes]:
     """Run a session to its end: the client sends some pieces, and then something happens to it."""
-    transport, sessions = Transport(), []
+    transport, sessions = Transport(dialogue), []
+    context = context_with(dialogue.certificate)
+
+    async def start_tls(context: ssl.SSLContext, *, grace: float) -> bool:
+        connection.tls = True
+        return True
 
     def started(connection: Connection) -> None:
-        session = SESSIONS[protocol](connection, servers.verifier, SETTINGS, None, port=0)
-        sessions.append((session, asyncio.get_running_loop().create_task(session.run(implicit_tls=False))))
+        connection.start_tls = start_tls  # type: ignore[method-assign]
+        session = SESSIONS[dialogue.protocol](connection, Checks(servers.verifier), SETTINGS, context, port=0)
+        running = session.run(implicit_tls=dialogue.certificate is not None)
+        sessions.append((session, asyncio.get_running_loop().create_task(running)))
 
     connection = transport.connection = Connection(started)
     connection.connection_made(transport)
@@ -93,6 +107,14 @@ async def served(servers: Servers, protocol: str, pieces: Iterator[bytes], event
     await asyncio.wait_for(task, 5)
     assert not connection.unread, "half a line is kept"
     return session, transport.written
+
+
+@functools.cache
+def context_with(certificate: bytes | None) -> ServerContext:
+    """The server's side of TLS, of which only its certificate is asked for."""
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.certificate = certificate or b""
+    return context
 
 
 async def _idle() -> None:
@@ -120,24 +142,32 @@ def test_a_client_that_goes_away_after_any_octet_is_not_logged_in(
 
     async def sweep() -> None:
         for dialogue in recorded(dialogues, protocol):
-            client = dialogue.client
-            for offset in range(dialogue.before(dialogue.command)[0], len(client)):
+            client, secrets = dialogue.client, (*SECRETS, dialogue.sent.decode("latin-1"))
+            for offset in sampled(dialogue, dialogue.before(dialogue.command)[0], len(client)):
                 where = f"{dialogue}: {event} after {offset} octets"
-                session, _ = await served(servers, protocol, iter([client[:offset]]), event)
+                session, _ = await served(servers, dialogue, iter([client[:offset]]), event)
                 seen_outcomes.update(outcomes(session))
                 assert session.identity is None, where
                 assert set(outcomes(session)) <= {"unfinished", *(_JUNKED if event == GARBAGE else ())}, where
-                assert seen(reachable(session.transcript, session.attempts, collect=False), *SECRETS) == [], where
-            session, _ = await served(servers, protocol, iter([client]), event)
-            wanted = dialogue.options["credentials"]
-            name = getattr(wanted, "username", None) or wanted.authcid
-            assert session.identity == (None if dialogue.verdict else name), f"{dialogue}: {event} at the end"
+                assert seen(reachable(session.transcript, session.attempts, collect=False), *secrets) == [], where
+            session, _ = await served(servers, dialogue, iter([client]), event)
+            assert session.identity == identity(dialogue), f"{dialogue}: {event} at the end"
 
     caplog.set_level("DEBUG")
     asyncio.run(sweep())
     assert seen_outcomes >= ({"malformed"} if event == GARBAGE else {"unfinished"})
     assert "failed" not in caplog.text
     assert seen([caplog.text], *SECRETS) == []
+
+
+def identity(dialogue: Dialogue) -> str | None:
+    """Who is logged in at the end."""
+    if dialogue.verdict:
+        return None
+    wanted = dialogue.options["credentials"]
+    if isinstance(wanted, sasl.Anonymous):
+        return "anonymous"
+    return next(getattr(wanted, name) for name in ("username", "authcid", "authzid") if hasattr(wanted, name))
 
 
 _JUNKED: Final = ("malformed", "credentials", "expired", "unsupported")
@@ -154,14 +184,14 @@ def test_the_result_does_not_depend_on_the_pieces(
         protocol = NAMES[case.params["protocol"]]
         for dialogue in recorded(dialogues, protocol):
             lines = iter([line for line, _ in dialogue.turns if line])
-            session, said = await served(servers, protocol, lines, CLOSE)
-            again, said_again = await served(servers, protocol, pieces(dialogue.client, case.params["chunk"]), CLOSE)
+            session, said = await served(servers, dialogue, lines, CLOSE)
+            again, said_again = await served(servers, dialogue, pieces(dialogue.client, case.params["chunk"]), CLOSE)
             assert (said, outcomes(session), list(session.transcript)) == (
                 said_again,
                 outcomes(again),
                 list(again.transcript),
             ), dialogue
-            assert session.identity == again.identity, dialogue
+            assert session.identity == again.identity == identity(dialogue), dialogue
             assert said == dialogue.server, dialogue
 
     asyncio.run(compare())

@@ -1,4 +1,7 @@
-"""A Dovecot and a Postfix for the session; without one its tests are skipped, or fail if SASLKIT_REQUIRE_INTEROP=1."""
+"""Dovecot, Postfix and GNU SASL for the session; what is missing has its tests skipped.
+
+They fail instead if SASLKIT_REQUIRE_INTEROP=1.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from tests.interop.dovecot import Dovecot
+    from tests.interop.gsasl import Gsasl
     from tests.interop.postfix import Postfix
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -79,6 +83,12 @@ def postfix_module() -> ModuleType:
 def postfix(dovecot: Dovecot, postfix_module: ModuleType) -> Iterator[Postfix]:
     """Submission that leaves the credentials to Dovecot."""
     yield from _started(postfix_module, dovecot)
+
+
+@pytest.fixture(scope="session")
+def gsasl() -> Iterator[Gsasl]:
+    """The library, in this process."""
+    yield from _started(_load("gsasl"))
 
 
 @pytest.fixture(scope="session")

@@ -30,17 +30,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import trustme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 HOST = "localhost"
 PROTOCOLS = ("imap", "pop", "smtp")
-ALL_MECHANISMS = ("plain", "xoauth2", "oauthbearer")
+PASSWORD_MECHANISMS = ("plain", "login", "cram-md5", "digest-md5", "scram-sha-1", "scram-sha-256", "apop")
+ALL_MECHANISMS = (*PASSWORD_MECHANISMS, "external", "xoauth2", "oauthbearer", "anonymous")
 
 # Who may log in by password. The second is also who may log in by token; the last two have no ASCII password.
+# alice and bob have a certificate, too.
 USERS = {
     "alice": "wonderland",
     "alice@example.org": "wonderland",
     "bob": "builder",
+    "white rabbit": "late again",
     "joerg": "p\u00e4ssw\u00f6rd \u20ac \u2603",
     "j\u00f6rg": "k\u00f6nigin",
 }
@@ -56,8 +59,10 @@ REFUSALS = {
     "OAUTHBEARER": {"status": "invalid_token", "openid-configuration": _DISCOVERY},
 }
 
-# PLAIN in the lists of IMAP and POP3; our TLS begins with the connection, so STARTTLS goes with it.
-_LISTED = re.compile(rb"(SASL)? (?:AUTH=PLAIN|PLAIN|STARTTLS)\b")
+# What takes a password in the lists of IMAP and POP3; our TLS begins with the connection, so STARTTLS goes with it.
+_LISTED = re.compile(
+    rb" (?:STARTTLS|(?:AUTH=)?(?:%s))(?=[ \r])" % b"|".join(name.upper().encode() for name in PASSWORD_MECHANISMS)
+)
 
 
 class CannotStart(Exception):
@@ -102,13 +107,28 @@ class Dovecot:
         bare = len(_jwt({**claims, "pad": ""}, key))
         return _jwt({**claims, "pad": "x" * ((length - bare + 1) * 3 // 4)}, key)
 
-    def context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.ca))
+    def context(self, certificate: str | None = None) -> ssl.SSLContext:
+        """Make a context that trusts the server, and shows it a certificate if one is named."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        if certificate is not None:
+            context.load_cert_chain(self.certificate(certificate))
+        return context
+
+    def certificate(self, name: str) -> Path:
+        """Return the file of a certificate and its key: alice's, bob's or a stranger's, who calls himself alice."""
+        return self.folder / f"client-{name}.pem"
 
     def log(self) -> str:
         """What the server wrote: who was refused, and why."""
         files = [self.folder / name for name in ("master.log", "dovecot.log")]
         return "".join(file.read_text("utf-8", "replace") for file in files if file.exists())
+
+    def logs(self, text: str, *, after: int = 0) -> bool:
+        """Whether this comes in the log behind so many characters: another process writes it, about now."""
+        deadline = time.monotonic() + 10
+        while text not in self.log()[after:] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return text in self.log()[after:]
 
     def __repr__(self) -> str:
         return f"<Dovecot {self.folder.name}>"
@@ -116,12 +136,16 @@ class Dovecot:
 
 @contextmanager
 def running(
-    mechanisms: tuple[str, ...] = ALL_MECHANISMS, *, settings: str = "", introspection: str = ""
+    mechanisms: tuple[str, ...] = ALL_MECHANISMS,
+    *,
+    settings: str = "",
+    introspection: str = "",
+    stored: Mapping[str, str] | None = None,
 ) -> Iterator[Dovecot]:
     """Start a Dovecot that offers the mechanisms; stop it and all that it started at the end.
 
     `settings` are further lines of its configuration. Tokens are checked here, or by a server at the URL
-    `introspection` (RFC 7662).
+    `introspection` (RFC 7662). `stored` are further users, with what is stored in the place of their passwords.
     """
     binary = _binary()
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
@@ -129,7 +153,7 @@ def running(
     folder = Path(tempfile.mkdtemp(prefix="saslkit-dovecot-"))
     try:
         with _relay() as (relay_port, relayed):
-            ca = _lay_out(folder, introspection)
+            ca = _lay_out(folder, introspection, stored or {})
             # A port that was free a moment ago may be taken now: then try others.
             for _ in range(3):
                 auth_port, *free = _free_ports(7)
@@ -167,16 +191,23 @@ def _binary() -> str:
     return found
 
 
-def _lay_out(folder: Path, introspection: str) -> Path:
+def _lay_out(folder: Path, introspection: str, stored: Mapping[str, str]) -> Path:
     """Write what does not depend on the ports; return the CA's file."""
     for name in ("run", "state", "mail", "keys/default/HS256"):
         (folder / name).mkdir(parents=True)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     authority.issue_cert(HOST, "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+    for signed_by, name, who in (
+        (authority, "alice", "alice"),
+        (authority, "bob", "bob"),
+        (trustme.CA(), "stranger", "alice"),
+    ):
+        certificate = signed_by.issue_cert(f"{who}@example.org", common_name=who)
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / f"client-{name}.pem"))
     (folder / "keys/default/HS256/k1").write_bytes(base64.b64encode(_KEY))
-    users = "".join(f"{name}:{{PLAIN}}{password}\n" for name, password in USERS.items())
-    (folder / "users").write_text(users, "utf-8")
+    kept = {name: f"{{PLAIN}}{password}" for name, password in USERS.items()} | dict(stored)
+    (folder / "users").write_text("".join(f"{name}:{what}\n" for name, what in kept.items()), "utf-8")
     validation = f"introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix={folder}/keys/"
     if introspection:
         validation = f"""\
@@ -240,9 +271,15 @@ first_valid_gid = {account.pw_gid}
 ssl = yes
 ssl_cert = <{folder}/server.pem
 ssl_key = <{folder}/server.pem
+ssl_ca = <{folder}/ca.pem
+ssl_verify_client_cert = yes
+ssl_require_crl = no
+auth_ssl_username_from_cert = yes
+ssl_cert_username_field = commonName
 disable_plaintext_auth = yes
 auth_mechanisms = {" ".join(mechanisms)}
 auth_username_chars =
+auth_anonymous_username = anonymous
 auth_failure_delay = 0
 auth_cache_size = 0
 hostname = localhost
@@ -261,8 +298,13 @@ passdb {{
 }}
 passdb {{
   driver = passwd-file
-  mechanisms = plain
+  mechanisms = {" ".join(PASSWORD_MECHANISMS)}
   args = username_format=%u {folder}/users
+}}
+passdb {{
+  driver = static
+  mechanisms = external
+  args = nopassword=yes
 }}
 userdb {{
   driver = static
@@ -364,7 +406,7 @@ def _relay() -> Iterator[tuple[int, list[bytes]]]:
 
 @contextmanager
 def without_password_mechanisms(server: Dovecot) -> Iterator[Dovecot]:
-    """Stand before IMAP and POP3 with TLS of our own, and take PLAIN out of what Dovecot offers.
+    """Stand before IMAP and POP3 with TLS of our own, and take all that is for passwords out of what Dovecot offers.
 
     LOGIN and USER/PASS go on to work: so do iCloud, Alibaba and Proton Bridge. Dovecot has no setting for it.
     """
@@ -411,9 +453,7 @@ def _front(context: ssl.SSLContext, port: int) -> Iterator[int]:
         def pass_on(self, answers: BinaryIO, client: ssl.SSLSocket) -> None:
             with answers, suppress(OSError):  # a client that logs out need not wait for the answer
                 for line in answers:
-                    client.sendall(
-                        line.replace(b" STARTTLS", b"").replace(b" AUTH=PLAIN", b"").replace(b"SASL PLAIN ", b"SASL ")
-                    )
+                    client.sendall(_LISTED.sub(b"", line))
 
     with _Server(("127.0.0.1", 0), Session) as front, _serving(front):
         yield front.server_address[1]

@@ -160,7 +160,7 @@ def assert_refused(error: Any, server: Dovecot, protocol: str, mechanism: str) -
     assert error.response_code == CODES[protocol]
     assert error.server_text == "Authentication failed."
     assert error.detail == server.refusals.get(mechanism, {})
-    assert error.new_token_may_help == (mechanism != "PLAIN")
+    assert error.new_token_may_help == (mechanism in server.refusals)
     if protocol == "imap":
         assert not isinstance(error, imaplib.IMAP4.abort)
     if protocol == "smtp":
@@ -173,7 +173,7 @@ def test_the_drop_in_class_serves_a_second_login_after_a_refusal(dovecot: Doveco
         with pytest.raises(REFUSED[protocol]) as refused:
             conn.login("alice", "looking-glass")
 
-        assert_refused(refused.value, dovecot, protocol, "PLAIN")
+        assert_refused(refused.value, dovecot, protocol, "SCRAM-SHA-256")
         assert conn.login("alice", dovecot.users["alice"]) == YES[protocol]
         assert is_logged_in(conn, dovecot)
 
@@ -227,17 +227,17 @@ def test_a_token_is_asked_for_at_the_login_and_only_then(dovecot: Dovecot, proto
 
 
 @protocols
-def test_without_tls_nothing_is_sent_unless_the_policy_allows_it(dovecot: Dovecot, protocol: str) -> None:
+def test_without_tls_no_password_is_sent_unless_the_policy_allows_it(dovecot: Dovecot, protocol: str) -> None:
     who = credential(dovecot, "PLAIN")
     port = dovecot.port(protocol, implicit=False)
     conn = getattr(LIBRARIES[protocol], CLASSES[protocol])("localhost", port)
     try:
         with pytest.raises(sasl.PolicyViolation):
-            BINDINGS[protocol].authenticate(conn, who)
+            BINDINGS[protocol].authenticate(conn, who, mechanism="PLAIN")
         assert still_answers(conn)
 
         policy = sasl.Policy(plaintext="loopback")
-        assert BINDINGS[protocol].authenticate(conn, who, policy=policy) == YES[protocol]
+        assert BINDINGS[protocol].authenticate(conn, who, mechanism="PLAIN", policy=policy) == YES[protocol]
     finally:
         close(conn)
 
@@ -299,7 +299,7 @@ def test_a_second_session_where_one_is_allowed_is_no_refusal_of_the_credential(o
             sasl.adapters.imaplib.authenticate(second, who)
 
     assert isinstance(failed.value, sasl.TemporaryFailure)
-    assert failed.value.response_code == "LIMIT"
+    assert failed.value.response_code in ("LIMIT", "UNAVAILABLE")  # Dovecot says the one or the other
 
     with connected(one_at_a_time, "smtp") as first, connected(one_at_a_time, "smtp") as second:
         sasl.adapters.smtplib.authenticate(first, who)
@@ -308,7 +308,8 @@ def test_a_second_session_where_one_is_allowed_is_no_refusal_of_the_credential(o
         assert second.sock is None
 
     assert isinstance(ended.value, sasl.ConnectionLost)
-    assert ended.value.response_code == "421 4.7.0"
+    # Some builds of 2.3.19 die of it ("Panic: epoll_ctl") before they have said so.
+    assert ended.value.response_code in ("421 4.7.0", None)
 
 
 @pytest.mark.parametrize("length", [4000, 6000])
@@ -340,8 +341,11 @@ def test_a_login_on_a_connection_that_is_logged_in_is_an_error(dovecot: Dovecot,
             BINDINGS[protocol].authenticate(conn, who)
         assert is_logged_in(conn, dovecot)
 
-    expected = {"imap": sasl.UsageError, "pop": sasl.MechanismUnavailable, "smtp": sasl.AuthenticationFailed}
+    # In POP3 all that is left is APOP, by the greeting's timestamp, and that is off.
+    expected = {"imap": sasl.UsageError, "pop": sasl.PolicyViolation, "smtp": sasl.AuthenticationFailed}
     assert isinstance(failed.value, expected[protocol])
+    if protocol == "pop":
+        assert "logged in" in failed.value.passed_over["POP-USER"]
 
 
 @protocols

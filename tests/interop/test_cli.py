@@ -121,7 +121,7 @@ def test_the_answer_for_a_person_names_mechanism_tls_and_what_the_server_said(do
     run = login(dovecot, dovecot.url(protocol, user, implicit=True), secret=secret)
 
     assert run.returncode == 0, run.stderr
-    for word in ("PLAIN", "TLS", "Logged in"):
+    for word in ("SCRAM-SHA-256", "TLS", "Logged in"):
         assert word in run.stdout
 
 

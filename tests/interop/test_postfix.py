@@ -37,10 +37,21 @@ LENGTHS = (300, 700, 3000)
 LONGEST_COMMAND = 512  # of SMTP, with its CRLF; Postfix itself takes 2,047 octets
 LONGEST_INITIAL_TOKEN = 300
 
+# What Postfix passes on of Dovecot's list, in its order: not EXTERNAL, ANONYMOUS or APOP.
+OFFERED = ["PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER"]
+PASSWORD = OFFERED[:6]
+SERVER_FIRST = ("LOGIN", "CRAM-MD5", "DIGEST-MD5")
+ALLOWED = sasl.Policy(allow=["CRAM-MD5", "DIGEST-MD5", "ANONYMOUS"])
+# Lines that the client sends, the command among them, without an initial response.
+TURNS = {"LOGIN": 3, "DIGEST-MD5": 3, "SCRAM-SHA-1": 4, "SCRAM-SHA-256": 4}
+
 # (mechanism, state of the credential, octets of the token)
-GOOD = [("PLAIN", "good", 0), *((name, "good", size) for name in ("XOAUTH2", "OAUTHBEARER") for size in LENGTHS)]
+GOOD = [
+    *((name, "good", 0) for name in PASSWORD),
+    *((name, "good", size) for name in ("XOAUTH2", "OAUTHBEARER") for size in LENGTHS),
+]
 BAD = [
-    ("PLAIN", "wrong", 0),
+    *((name, "wrong", 0) for name in PASSWORD),
     *((name, kind, size) for name in ("XOAUTH2", "OAUTHBEARER") for kind in ("badsig", "expired") for size in LENGTHS),
 ]
 
@@ -85,7 +96,7 @@ def tapped(conn: Any) -> list[bytes]:
 
 def who(server: Postfix, mechanism: str, kind: str, length: int) -> tuple[str, str]:
     dovecot = server.dovecot
-    if mechanism == "PLAIN":
+    if mechanism in PASSWORD:
         return "alice", dovecot.users["alice"] if kind == "good" else "looking-glass"
     return dovecot.mailbox, dovecot.token(kind, length)
 
@@ -93,12 +104,12 @@ def who(server: Postfix, mechanism: str, kind: str, length: int) -> tuple[str, s
 def log_in(conn: Any, user: str, secret: str, mechanism: str, *, initial: bool, drop_in: bool) -> Any:
     """By our login() on a class of ours, by `authenticate` on one of the library's."""
     if drop_in:
-        conn.mechanism = mechanism
-        password = secret if mechanism == "PLAIN" else lambda: secret
+        conn.mechanism, conn.policy = mechanism, ALLOWED
+        password = secret if mechanism in PASSWORD else lambda: secret
         return conn.login(user, password, initial_response_ok=initial)
-    credentials = sasl.Password(user, secret) if mechanism == "PLAIN" else sasl.Bearer(user, secret)
+    credentials = sasl.Password(user, secret) if mechanism in PASSWORD else sasl.Bearer(user, secret)
     return sasl.adapters.smtplib.authenticate(
-        conn, credentials, mechanism=mechanism, initial_response=None if initial else False
+        conn, credentials, mechanism=mechanism, initial_response=None if initial else False, policy=ALLOWED
     )
 
 
@@ -111,7 +122,8 @@ def had_initial_response(conn: Any) -> bool:
 
 
 def fits(mechanism: str, length: int) -> bool:
-    return mechanism == "PLAIN" or length <= LONGEST_INITIAL_TOKEN
+    """Whether there is an initial response that may go with the command."""
+    return mechanism not in SERVER_FIRST and length <= LONGEST_INITIAL_TOKEN
 
 
 def takes_mail(conn: Any) -> bool:
@@ -152,7 +164,7 @@ def test_a_bad_credential_is_refused_with_the_reason_that_dovecot_gives_and_a_go
         assert (error.kind, error.response_code, error.server_text) == ("credentials", "535 5.7.8", NO_TEXT)
         assert error.mechanism == mechanism
         assert error.detail == postfix.dovecot.refusals.get(mechanism, {})
-        assert error.new_token_may_help == (mechanism != "PLAIN")
+        assert error.new_token_may_help == (mechanism not in PASSWORD)
         assert secret not in repr(error) + str(error)
         assert had_initial_response(conn) == (initial and fits(mechanism, length))
 
@@ -173,7 +185,7 @@ def sasl_login(postfix: Postfix, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     def run(mechanism: str, kind: str, length: int, *, initial: bool, implicit: bool) -> tuple[int, dict[str, Any]]:
         user, secret = who(postfix, mechanism, kind, length)
         monkeypatch.setenv("SECRET", secret)
-        options = ("--mechanism", mechanism, "--password-env" if mechanism == "PLAIN" else "--token-env", "SECRET")
+        options = ("--mechanism", mechanism, "--password-env" if mechanism in PASSWORD else "--token-env", "SECRET")
         more = () if initial else ("--no-initial-response",)
         url = postfix.url(user, implicit=implicit)
 
@@ -199,7 +211,7 @@ def test_sasl_login_returns_0_for_a_good_credential(
     assert report["mechanism"] == mechanism
     assert report["tls"]["version"] in ("TLSv1.2", "TLSv1.3")
     assert report["initial_response"] == (initial and fits(mechanism, length))
-    assert report["turns"] == (1 if report["initial_response"] else 2)
+    assert report["turns"] == TURNS.get(mechanism, 2) - report["initial_response"]
     assert report["server_text"] == "Authentication successful"
     assert report["error"] is None
 
@@ -222,7 +234,7 @@ def test_sasl_login_returns_77_for_a_bad_credential(
     assert error["advice"]
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "XOAUTH2", "OAUTHBEARER"])
+@pytest.mark.parametrize("mechanism", OFFERED)
 def test_mail_is_taken_in_the_name_of_who_logged_in(postfix: Postfix, mechanism: str) -> None:
     with connected(postfix, drop_in=True) as conn:
         user, secret = who(postfix, mechanism, "good", 3000)
@@ -231,6 +243,42 @@ def test_mail_is_taken_in_the_name_of_who_logged_in(postfix: Postfix, mechanism:
         assert conn.sendmail("alice@example.org", ["bob@example.org"], "Subject: hello\r\n\r\nhello\r\n") == {}
 
     assert postfix.logs(f"sasl_method={mechanism}, sasl_username={user}\n")
+
+
+def test_what_dovecot_offers_is_offered_but_for_what_postfix_does_not_want(postfix: Postfix) -> None:
+    with connected(postfix) as conn:
+        assert conn.esmtp_features["auth"].split() == OFFERED
+        for who_else in (sasl.External("alice"), sasl.Anonymous("trace")):
+            with pytest.raises(sasl.MechanismUnavailable):
+                sasl.adapters.smtplib.authenticate(conn, who_else, policy=ALLOWED)
+        assert conn.sent == []
+
+
+@pytest.mark.parametrize("policy", [sasl.Policy(), ALLOWED], ids=["default", "all-allowed"])
+def test_a_password_goes_by_the_strongest_that_is_offered(postfix: Postfix, policy: sasl.Policy) -> None:
+    with connected(postfix) as conn:
+        user, password = who(postfix, "PLAIN", "good", 0)
+        assert sasl.adapters.smtplib.authenticate(conn, sasl.Password(user, password), policy=policy) == YES
+
+        assert conn.sent[0].startswith(b"AUTH SCRAM-SHA-256 ")
+
+
+@pytest.mark.parametrize("mechanism", ["CRAM-MD5", "DIGEST-MD5"])
+def test_what_is_off_is_not_used_unless_it_is_allowed_by_name(postfix: Postfix, mechanism: str) -> None:
+    with connected(postfix) as conn:
+        user, password = who(postfix, mechanism, "good", 0)
+        with pytest.raises(sasl.PolicyViolation):
+            sasl.adapters.smtplib.authenticate(conn, sasl.Password(user, password), mechanism=mechanism)
+        assert conn.sent == []
+
+
+@pytest.mark.parametrize("user", ["joerg", "j\u00f6rg", "white rabbit"])
+@pytest.mark.parametrize("mechanism", ["LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"])
+def test_user_and_password_may_hold_any_letters_and_a_space(postfix: Postfix, mechanism: str, user: str) -> None:
+    with connected(postfix) as conn:
+        password = postfix.dovecot.users[user]
+        assert log_in(conn, user, password, mechanism, initial=True, drop_in=False) == YES
+        assert takes_mail(conn)
 
 
 def test_without_a_login_no_mail_is_taken(postfix: Postfix) -> None:
@@ -289,7 +337,7 @@ def test_a_login_on_a_connection_that_is_logged_in_is_an_error(postfix: Postfix)
     assert (refused.value.kind, refused.value.response_code) == ("state", "503 5.5.1")
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "XOAUTH2", "OAUTHBEARER"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER"])
 def test_a_credential_that_nobody_is_left_to_check_is_not_refused(
     dovecot_and_postfix: tuple[Postfix, ExitStack], mechanism: str
 ) -> None:

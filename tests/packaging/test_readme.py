@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import logging
 import re
 import sysconfig
 from collections.abc import Iterator
@@ -84,6 +85,22 @@ def test_a_refusal_says_why(
     assert "invalid_token" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("secret", ["password", "token"])
+def test_a_log_handler_mails_by_the_drop_in_class(
+    secret: str, servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(servers.ca_file))
+    servers.verifier.add_token("a-token-of-the-user", USER)
+    credential: Any = PASSWORD if secret == "password" else lambda: "a-token-of-the-user"
+    handler = run(script_with("class MailHandler"), servers)["MailHandler"](
+        ("localhost", servers.smtp.port), "log@example.com", ["admin@example.com"], "Subj\u00e9ct", (USER, credential)
+    )
+    handler.handle(logging.LogRecord("readme", logging.ERROR, __file__, 1, "it is b\u00fcrning", (), None))
+    assert capsys.readouterr().err == ""  # where handleError() prints
+    assert outcomes(servers) == [("smtp", "accepted")]
+    assert ("S", "250 2.0.0 Discarded, as all is here") in servers.smtp.sessions[-1].transcript
+
+
 def test_a_tester_sees_what_the_client_did(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
     run(script_with("import running"), servers)
     assert "invalid_token" in capsys.readouterr().out
@@ -127,7 +144,7 @@ def test_the_table_of_mechanisms_is_the_table() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
     said = {name: (credentials, sides, tls) for name, credentials, sides, tls, *_ in rows[2:]}
     assert said == {
-        row.name: (
+        row.name + " (off)" * row.off_by_default: (
             f"`{row.credentials.__name__}`",
             ", ".join(side for side in ("client", "server") if getattr(row, side)),
             "yes" if row.plaintext else "no",

@@ -21,7 +21,7 @@ import sasl.spec
 DATA = files("sasl.spec")
 TESTS = Path(__file__).parents[1]
 INDEX = json.loads(DATA.joinpath("index.json").read_text("utf-8"))
-SCHEMAS = {"base64": "base64", "stringprep": "stringprep"}
+SCHEMAS = {name: name for name in ("base64", "channel-binding", "stringprep")}
 
 
 def schema_of(name):

@@ -39,6 +39,12 @@ CASES: list[tuple[type[sasl.SASLError], dict[str, Any], str, bool, str]] = [
     (REFUSED, {"kind": "credentials"}, YAHOO, False, "app password in the account's"),
     (REFUSED, {"kind": "credentials"}, ICLOUD, False, "IMAP-LOGIN"),
     (REFUSED, {"kind": "credentials"}, "notgmail.com", False, "that locks accounts"),
+    # channel binding, and what SCRAM stores
+    (REFUSED, {"kind": "policy", "detail": {"error": "channel-bindings-dont-match"}}, GMAIL, False, "end TLS in"),
+    (REFUSED, {"detail": {"error": "server-does-support-channel-binding"}}, "mx", False, "Somebody on the way"),
+    (REFUSED, {"kind": "credentials", "detail": {"error": "invalid-proof"}}, "mx", False, "that locks accounts"),
+    (LATER, {"kind": "unavailable", "detail": {"error": "no-resources"}}, "mx", False, "not refused"),
+    (sasl.PolicyViolation, {"mechanism": "SCRAM-SHA-256"}, "mx", False, "4,096 to 600,000 iterations"),
     # an account
     (
         REFUSED,
@@ -148,6 +154,31 @@ def test_what_tls_changes() -> None:
     assert "rules forbid" in advice(forbidden, tls=True)
     assert "--allow-plaintext" in advice(sasl.PolicyViolation("x"))
     assert "--allow-plaintext" not in advice(sasl.PolicyViolation("x"), tls=True)
+
+
+@pytest.mark.parametrize("host", ["mx.example", GMAIL, EXCHANGE, YAHOO, ICLOUD])
+def test_a_reply_that_does_not_tell_whom_it_refuses_is_about_the_authzid_too(host: str) -> None:
+    refused = build(REFUSED, {"kind": "credentials"})
+
+    assert "--authzid" not in advice(refused, host=host)
+    assert advice(refused, host=host, authzid=True).startswith(advice(refused, host=host))
+    assert "--authzid" in advice(refused, host=host, authzid=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        build(sasl.AuthorizationFailed, {"kind": "authorization"}),
+        build(REFUSED, {"kind": "expired"}),
+        build(REFUSED, {"kind": "disabled"}),
+        sasl.TemporaryFailure("x"),
+        sasl.ConnectionLost("x"),
+        sasl.UsageError("x"),
+    ],
+    ids=repr,
+)
+def test_a_reply_that_tells_is_not(error: sasl.SASLError) -> None:
+    assert advice(error, authzid=True) == advice(error)
 
 
 def test_an_error_that_says_it_all_gets_none() -> None:

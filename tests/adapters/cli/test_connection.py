@@ -454,7 +454,7 @@ def test_a_mechanism_that_is_off_by_default_is_used_where_it_is_named(
         off_by_default=True,
     )
     monkeypatch.setitem(registry._registered, row.name, row)
-    check(peer(imap, offer(imap, "X-OLD")), 78, "PolicyViolation", "policy")
+    check(peer(imap, offer(imap, "X-OLD", extra=("LOGINDISABLED",))), 78, "PolicyViolation", "policy")
     turns = [*offer(imap, "X-OLD"), (imap.auth + b"X-OLD " + PLAIN, imap.yes), (None, CLOSE)]
     assert peer(imap, turns, "--mechanism", "x-old").report()["mechanism"] == "X-OLD"
 

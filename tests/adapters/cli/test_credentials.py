@@ -14,6 +14,7 @@ import pytest
 import sasl
 from sasl import registry
 from sasl.adapters.cli import credentials
+from sasl.adapters.cli.deadline import Clock
 from sasl.adapters.cli.exits import Undecodable
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ def obtain(*words: str, user: str | None = "alice", mechanism: str | None = None
     credentials.configure(parser)
     arguments = parser.parse_args(words)
     arguments.mechanism = mechanism
-    arguments.timeout = timeout
-    return credentials.obtain(arguments, user)
+    return credentials.obtain(arguments, user, Clock(timeout))
 
 
 def python(code: str) -> str:
@@ -185,6 +185,37 @@ def test_a_password_command_that_takes_too_long_is_an_error_as_well() -> None:
         obtain("--password-command", "sleep 60", timeout=0.1)
 
 
+def test_the_runs_of_a_token_command_share_the_time_that_there_is(tmp_path: Path) -> None:
+    """The first run takes none of it; then it is over."""
+    clock = Clock(20)
+    source = credentials.CommandToken(f"echo {tmp_path}", clock)
+    assert source.token()
+    clock._ends = 0
+    begun = time.monotonic()
+    with pytest.raises(sasl.TokenError, match="took too long") as caught:
+        source.token()
+    assert (caught.value.code, caught.value.retryable) == ("command_timeout", True)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("typed", [(), ("--mechanism",)], ids=["password", "token"])
+def test_the_time_that_somebody_types_does_not_count(monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...]) -> None:
+    clock = Clock(20)
+    clock._ends = 0
+
+    def asked(_prompt: str) -> str:
+        assert clock.left() == 0
+        return "typed"
+
+    monkeypatch.setattr(credentials, "asked", asked)
+    parser = argparse.ArgumentParser()
+    credentials.configure(parser)
+    arguments = parser.parse_args([])
+    arguments.mechanism = "XOAUTH2" if typed else None
+    credentials.obtain(arguments, "alice", clock)
+    assert clock.left() > 10
+
+
 def test_a_token_command_is_asked_anew_and_gives_no_token_twice(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first")
@@ -215,7 +246,7 @@ def test_the_terminal_is_asked_for_a_token_where_the_mechanism_wants_one(termina
     assert terminal == ["Access token for alice: "]
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "IMAP-LOGIN", "pop-user"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "IMAP-LOGIN", "pop-user", "POP-APOP"])
 def test_a_mechanism_for_passwords_asks_for_one(terminal: list[str], mechanism: str) -> None:
     assert obtain(mechanism=mechanism) == sasl.Password("alice", "typed")
     assert terminal == ["Password for alice: "]
@@ -245,6 +276,14 @@ def test_a_terminal_that_gives_nothing_is_a_usage_error(monkeypatch: pytest.Monk
     monkeypatch.setattr("getpass.getpass", ask)
     with pytest.raises(sasl.UsageError, match="no credential was given"):
         obtain()
+
+
+@pytest.mark.usefixtures("terminal")
+def test_what_is_typed_has_to_be_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda _prompt: b"p\xffss".decode())
+    with pytest.raises(Undecodable, match="what was typed is not UTF-8") as caught:
+        obtain()
+    assert caught.value.__context__ is None
 
 
 # --- what it becomes

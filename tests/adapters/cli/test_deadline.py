@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sasl.adapters.cli.deadline import deadline
+from sasl.adapters.cli.deadline import Clock, deadline
 
 
 def test_what_waits_too_long_is_ended() -> None:
@@ -26,6 +26,27 @@ def test_what_is_in_time_is_left_alone() -> None:
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert signal.getsignal(signal.SIGALRM) is before
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+def test_what_has_no_time_left_is_not_begun(seconds: float) -> None:
+    with pytest.raises(TimeoutError), deadline(seconds):
+        pytest.fail("it was")
+
+
+def test_a_clock_runs_down_and_no_further() -> None:
+    clock = Clock(60)
+    first = clock.left()
+    assert 59 < clock.left() <= first <= 60
+    assert Clock(0).left() == 0
+
+
+def test_a_clock_can_be_set_back() -> None:
+    clock = Clock(60)
+    clock._ends = 0
+    assert clock.left() == 0
+    clock.restart()
+    assert clock.left() > 59
 
 
 def test_an_error_in_the_body_leaves_no_timer() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sasl.adapters.cli import main
 from sasl.adapters.reference import running, token_endpoint
+from sasl.adapters.tokens import _file
 
 from .conftest import at, script
 
@@ -132,6 +136,45 @@ def test_the_time_out_is_for_the_token_too(run: Run, servers: Servers, endpoint:
     assert (result.code, result.error()["kind"]) == (75, "timeout")
 
 
+@pytest.mark.parametrize("holds", ["lock", "endpoint"])
+def test_the_lock_the_token_and_the_login_share_the_time_out(
+    run: Run, servers: Servers, endpoint: TokenEndpoint, file: File, holds: str
+) -> None:
+    begun = time.monotonic()
+    if holds == "endpoint":
+        endpoint.faults += ["hang", "hang"]
+    with _file.locked(file.path, 0) if holds == "lock" else contextlib.nullcontext():
+        result = run(*at(servers, "imap"), "--google", str(file.path), "--timeout", "0.5", "--json")
+    kind = "locked" if holds == "lock" else "timeout"
+    assert (result.code, result.error()["type"], result.error()["kind"]) == (75, "TokenError", kind)
+    assert time.monotonic() - begun < 4
+
+
+def test_a_lock_that_is_given_back_late_leaves_the_rest_of_the_time(
+    run: Run, servers: Servers, endpoint: TokenEndpoint, file: File
+) -> None:
+    endpoint.faults.append("hang")
+    begun = time.monotonic()
+    with contextlib.ExitStack() as lock:
+        lock.enter_context(_file.locked(file.path, 0))
+        timer = threading.Timer(1.5, lock.pop_all().close)
+        timer.start()
+        result = run(*at(servers, "imap"), "--google", str(file.path), "--timeout", "3", "--json")
+        timer.join()
+    assert (result.code, result.error()["kind"]) == (75, "timeout")
+    assert time.monotonic() - begun < 4.2  # 4.5 if each had its own
+
+
+def test_a_name_that_takes_long_to_look_up_is_a_time_out(
+    run: Run, servers: Servers, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_arguments, **_named: time.sleep(10))
+    begun = time.monotonic()
+    result = run(*at(servers, "imap"), "--google", str(file.path), "--timeout", "0.3", "--json")
+    assert (result.code, result.error()["type"], result.error()["kind"]) == (75, "TokenError", "timeout")
+    assert time.monotonic() - begun < 5
+
+
 # --- a service account
 
 
@@ -176,6 +219,7 @@ def test_a_token_for_another_mailbox_is_refused_once(
         (["--google", "{file}", "--google-subject", "alice"], 78, "only a service account"),
         (["--google-subject", "alice"], 64, "wants the --google file"),
         (["--google-subject", "alice", "--password-env", "SECRET"], 64, "wants the --google file"),
+        (["--google", "{account}", "--google-subject", ""], 64, "a subject is the name of a user"),
         (["--google", "{file}", "--token-env", "SECRET"], 64, "not allowed with"),
         (["--google", "{file}", "--authzid", "bob"], 64, "--authzid"),
         (["--google", "/nowhere/token.json"], 78, "cannot be read: No such file"),
@@ -186,9 +230,9 @@ def test_a_token_for_another_mailbox_is_refused_once(
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else None,
 )
 def test_what_makes_no_sense_is_told(
-    run: Run, servers: Servers, file: File, *, options: list[str], code: int, says: str
+    run: Run, servers: Servers, file: File, account: str, *, options: list[str], code: int, says: str
 ) -> None:
-    result = run(*at(servers, "imap"), *(option.format(file=file.path) for option in options))
+    result = run(*at(servers, "imap"), *(option.format(file=file.path, account=account) for option in options))
     assert (result.code, says in result.err) == (code, True), result
 
 

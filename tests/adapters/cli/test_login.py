@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import sasl
+from sasl.adapters import reference
+from sasl.adapters.cli import login
+
 from .conftest import PASSWORD, at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sasl.adapters.reference import Servers
 
     from .conftest import Run
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 PROTOCOLS = ("imap", "pop", "smtp")
 PW = ("--password-env", "SECRET")
 TOKEN = ("--token-env", "SECRET")
+BEST = "SCRAM-SHA3-512-PLUS"
 
 protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
 implicitly = pytest.mark.parametrize("implicit", [True, False], ids=["tls", "starttls"])
@@ -55,12 +64,32 @@ def test_a_login_is_reported_in_one_json_object(
     assert servers_attempt(servers, protocol).outcome == "accepted"
 
 
+@implicitly
+def test_apop_is_used_where_it_is_named(run: Run, servers: Servers, *, implicit: bool) -> None:
+    settings = reference.Settings(policy=sasl.Policy(allow=["POP-APOP"]))
+    with reference.running({"alice": PASSWORD}, settings=settings) as with_apop:
+        where = at(with_apop, "pop", implicit=implicit)
+        for name in ("POP-APOP", "pop-apop"):
+            result = run(*where, *PW, "--mechanism", name, "--json", "--trace")
+            report = result.report()
+            assert (result.code, report["mechanism"], report["turns"]) == (0, "POP-APOP", 1)
+            assert "APOP <5 octets> <32 octets>" in result.err
+        assert run(*where, *PW, "--mechanism", "POP-APOP", secret="looking-glass").code == 77
+        by_itself = run(*where, *PW, "--trace")
+        assert by_itself.code == 0
+        assert "passed over POP-APOP: off unless" in by_itself.err
+        assert [each.mechanism for each in with_apop.pop.sessions[0].attempts] == ["POP-APOP"]
+    unavailable = run(*at(servers, "pop", implicit=implicit), *PW, "--mechanism", "POP-APOP", "--json")
+    assert (unavailable.code, unavailable.error()["type"]) == (69, "MechanismUnavailable")
+
+
 @protocols
 def test_a_login_is_told_to_a_person(run: Run, servers: Servers, protocol: str) -> None:
     result = run(*at(servers, protocol), *PW)
     assert (result.code, result.err) == (0, "")
-    for words in ("localhost port", "TLSv1", "PLAIN", "1 turn, with an initial response", "logged in"):
+    for words in ("localhost port", "TLSv1", BEST, "3 turns, with an initial response", "logged in"):
         assert words in result.out
+    assert "1 turn, with an initial response" in run(*at(servers, protocol), *PW, "--mechanism", "PLAIN").out
 
 
 @protocols
@@ -72,9 +101,10 @@ def test_the_server_is_left_politely(run: Run, servers: Servers, protocol: str) 
 
 @protocols
 def test_without_an_initial_response_it_takes_a_turn_more(run: Run, servers: Servers, protocol: str) -> None:
-    report = run(*at(servers, protocol), *PW, "--no-initial-response", "--json").report()
+    plain = (*PW, "--mechanism", "PLAIN", "--no-initial-response")
+    report = run(*at(servers, protocol), *plain, "--json").report()
     assert (report["ok"], report["turns"], report["initial_response"]) == (True, 2, False)
-    assert "2 turns, without" in run(*at(servers, protocol), *PW, "--no-initial-response").out
+    assert "2 turns, without" in run(*at(servers, protocol), *plain).out
 
 
 def test_a_user_and_a_password_that_are_not_ascii(run: Run, servers: Servers) -> None:
@@ -99,7 +129,8 @@ def test_a_trace_goes_to_stderr_without_the_secret(run: Run, servers: Servers, p
     lines = result.err.splitlines()
     assert lines[0].startswith("connected with TLSv1.")
     assert "passed over XOAUTH2: takes Bearer, not Password" in lines
-    assert any("PLAIN <17 octets>" in line for line in lines if line.startswith("C: "))
+    assert f"passed over PLAIN: {BEST} is stronger" in lines
+    assert any(re.search(rf"{BEST} <\d+ octets>$", line) for line in lines if line.startswith("C: "))
     assert lines[-1].startswith("S: ")
 
 
@@ -121,10 +152,19 @@ def test_a_wrong_password_is_77_with_advice(run: Run, servers: Servers, protocol
     assert (result.code, result.err) == (77, "")
     report = result.report()
     error = report.pop("error")
-    assert (report["ok"], report["mechanism"], report["server_text"]) == (False, "PLAIN", "Authentication failed")
+    assert (report["ok"], report["mechanism"], report["server_text"]) == (False, BEST, "Authentication failed")
     assert set(error) == {"type", "kind", "detail", "advice"}
     assert (error["type"], error["kind"], error["detail"]) == ("AuthenticationFailed", "credentials", {})
     assert "app password" in error["advice"]
+
+
+def test_a_pin_is_the_least_that_is_used(run: Run, servers: Servers) -> None:
+    where = at(servers, "imap", implicit=True)
+    good = run(*where, *PW, "--pin", "SCRAM-SHA-256-PLUS", "--json")
+    assert (good.code, good.report()["mechanism"]) == (0, BEST)
+    refused = run(*where, *PW, "--mechanism", "SCRAM-SHA-512", "--pin", "scram-sha-256-plus", "--json")
+    assert (refused.code, refused.report()["error"]["type"]) == (78, "PolicyViolation")
+    assert run(*where, *PW, "--pin", "no name").code == 64
 
 
 @protocols
@@ -161,6 +201,16 @@ def test_another_identity_is_refused(run: Run, servers: Servers) -> None:
     error = result.error()
     assert (result.code, error["type"], error["kind"]) == (77, "AuthorizationFailed", "authorization")
     assert "--authzid" in error["advice"]
+
+
+@pytest.mark.parametrize("protocol", ["pop", "smtp"])
+def test_another_identity_is_named_where_the_reply_cannot_tell(run: Run, servers: Servers, protocol: str) -> None:
+    refused = run(*at(servers, protocol), *PW, "--mechanism", "PLAIN", "--authzid", "bob", "--json").error()
+    assert (refused["type"], refused["kind"]) == ("AuthenticationFailed", "credentials")
+    assert "--authzid" in refused["advice"]
+
+    wrong = run(*at(servers, protocol), *PW, "--mechanism", "PLAIN", "--json", secret="looking-glass").error()
+    assert "--authzid" not in wrong["advice"]
 
 
 # --- a second token
@@ -279,7 +329,7 @@ def test_a_mechanism_that_nobody_knows_is_69_before_anything_is_sent(run: Run, s
 
 
 @pytest.fixture
-def pem(tmp_path: Path, authority: Any) -> Path:
+def pem(tmp_path: Path, servers: Servers) -> Path:
     """A client's certificate with its key, which a passphrase protects."""
     from cryptography.hazmat.primitives.serialization import (
         BestAvailableEncryption,
@@ -288,12 +338,12 @@ def pem(tmp_path: Path, authority: Any) -> Path:
         load_pem_private_key,
     )
 
-    issued = authority.issue_cert("alice@example.org")
-    key = load_pem_private_key(issued.private_key_pem.bytes(), None)
+    certificate, key_file = servers.client_certificate("alice")
+    key = load_pem_private_key(key_file.read_bytes(), None)
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"passphrase"))
     path = tmp_path / "client.pem"
-    path.write_bytes(issued.cert_chain_pems[0].bytes() + encrypted)
-    (tmp_path / "open.pem").write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+    path.write_bytes(certificate.read_bytes() + encrypted)
+    (tmp_path / "open.pem").write_bytes(key_file.read_bytes() + certificate.read_bytes())
     return path
 
 
@@ -311,7 +361,12 @@ def test_a_file_that_is_something_else_is_65(run: Run, servers: Servers, option:
 
 
 def test_a_client_certificate_is_shown_to_the_server(run: Run, servers: Servers, pem: Path) -> None:
-    assert run(*at(servers, "imap"), *PW, "--client-cert", str(pem.with_name("open.pem"))).code == 0
+    shown = ("--client-cert", str(pem.with_name("open.pem")))
+    assert run(*at(servers, "imap"), *PW, *shown).code == 0
+    report = run(*at(servers, "imap"), *shown, "--mechanism", "EXTERNAL", "--json").report()
+    assert (report["ok"], report["mechanism"]) == (True, "EXTERNAL")
+    assert run(*at(servers, "imap", "bob%40example.org"), *shown, "--mechanism", "EXTERNAL").code == 77
+    assert run(*at(servers, "imap"), "--mechanism", "EXTERNAL").code == 69  # not offered to who shows none
 
 
 def test_a_key_with_a_passphrase_wants_a_terminal(run: Run, servers: Servers, pem: Path) -> None:
@@ -391,6 +446,58 @@ def test_a_deadline_between_two_steps_is_a_timeout(run: Run, servers: Servers, m
     result = run(*at(servers, "imap"), *PW, "--json", "--timeout", "0.3")
     error = result.error()
     assert (result.code, error["type"], error["kind"]) == (74, "ConnectionLost", "timeout")
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def spent(run: Run, *arguments: str, **options: Any) -> tuple[float, Any]:
+    begun = time.monotonic()
+    result = run(*arguments, "--json", **options)
+    return time.monotonic() - begun, result
+
+
+@pytest.mark.parametrize("option", ["--password-command", "--token-command"])
+def test_the_command_and_the_login_share_the_time_out(run: Run, silent: int, option: str) -> None:
+    command = (option, "sh -c 'sleep 1.5; echo wonderland'")
+    seconds, result = spent(run, "login", f"imaps://alice@127.0.0.1:{silent}", *command, "--timeout", "3")
+    assert (result.code, result.error()["type"], result.error()["kind"]) == (74, "ConnectionLost", "timeout")
+    assert seconds < 4.2  # 4.5 if each had its own
+
+
+def test_the_second_token_has_what_the_first_login_left(run: Run, servers: Servers, tmp_path: Path) -> None:
+    (tmp_path / "command").write_text(f"[ -e {tmp_path}/again ] && sleep 60; touch {tmp_path}/again; echo $SECRET")
+    command = ("--token-command", f"sh {tmp_path / 'command'}", "--timeout", "2")
+    seconds, result = spent(run, *at(servers, "imap"), *command, secret=servers.tokens["expired"])
+    assert (result.code, result.error()["type"], result.error()["kind"]) == (75, "TokenError", "command_timeout")
+    assert seconds < 10  # not 60
+
+
+def test_the_second_login_has_what_the_first_one_left(
+    run: Run, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[float] = []
+    connect = login.connected
+
+    def connected(*arguments: Any, timeout: float, **options: Any) -> Any:
+        left.append(timeout)
+        return connect(*arguments, timeout=timeout, **options)
+
+    monkeypatch.setattr(login, "connected", connected)
+    command = tokens(tmp_path, servers.tokens["expired"], servers.tokens["good"])
+    assert run(*at(servers, "imap"), *command, "--timeout", "20").code == 0
+    assert 20 > left[0] > left[1] > 0
+
+
+def test_a_goodbye_takes_no_longer_than_the_rest(run: Run, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sasl.adapters.imaplib.IMAP4_SSL.logout", lambda _conn: time.sleep(10))
+    seconds, result = spent(run, *at(servers, "imap"), *PW, "--timeout", "1")
+    assert (result.code, result.report()["ok"]) == (0, True)
+    assert seconds < 8  # not 10
 
 
 def session(servers: Servers, protocol: str) -> Any:

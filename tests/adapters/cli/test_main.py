@@ -102,12 +102,55 @@ def test_a_wrong_call_is_64_and_explained_on_stderr(run: Run, arguments: list[st
         ["login", "imaps://a@b", "--token=hunter2"],
         ["login", "imaps://a@b", "hunter2"],
         ["login", "imaps://a@b", "-phunter2"],
+        ["login", "imaps://a@b", "--json", "--password=hunter2"],
+        ["login", "imaps://a@b", "--json", "--password", "hunter2"],
+        ["login", "imaps://a@b", "--json", "--trace=hunter2"],
+        ["login", "imaps://a@b", "--json=hunter2"],
     ],
     ids=" ".join,
 )
 def test_a_secret_in_a_wrong_place_is_not_shown(run: Run, arguments: list[str]) -> None:
     result = run(*arguments, secret="hunter2")  # `run` looks for it
     assert result.code == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["login", "--json"], "the following arguments are required: URL"),
+        (["--json", "login", "imaps://a@b"], "unknown: --json"),
+        (["login", "imaps://a@b", "--json", "--bogus=hunter2"], "unknown: --bogus"),
+        (["login", "imaps://a@b", "--json", "more"], "unknown: more arguments than it takes"),
+        (["login", "imaps://a@b", "--json", "--timeout", "soon"], "argument --timeout: seconds, more than 0"),
+        (["login", "imaps://a@b", "--json", "--trace=hunter2"], "argument --trace: ignored explicit argument"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_call_of_login_with_json_is_an_object_too(run: Run, arguments: list[str], says: str) -> None:
+    result = run(*arguments, secret="hunter2")
+
+    assert (result.code, result.out.count("\n")) == (64, 1)
+    report = result.report()
+    assert report == {
+        **dict.fromkeys(report),
+        "ok": False,
+        "turns": 0,
+        "initial_response": False,
+        "server_text": "",
+    } | {
+        "error": {
+            "type": "UsageError",
+            "kind": None,
+            "detail": {"message": says},
+            "advice": "See `sasl login --help`.",
+        }
+    }
+    assert says in result.err
+
+
+@pytest.mark.parametrize("arguments", [["login", "--json", "--help"], ["mechs", "--json", "--bogus"], ["--json"]])
+def test_no_other_call_that_is_not_run_prints_such_an_object(run: Run, arguments: list[str]) -> None:
+    assert not run(*arguments).out.startswith("{")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 import sasl
 from sasl import registry
+from sasl.keys import HASHES
 
 if TYPE_CHECKING:
     from .conftest import Run
@@ -35,17 +36,40 @@ def test_the_table_names_every_mechanism_the_strongest_first(run: Run) -> None:
     assert result.err == ""
     names = [line.split()[0] for line in result.out.splitlines()]
     assert names == ["mechanism", *(row.name for row in sasl.known_mechanisms())]
-    assert {"PLAIN", "XOAUTH2", "OAUTHBEARER"} <= set(names)
+    assert {"PLAIN", "XOAUTH2", "OAUTHBEARER", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "EXTERNAL", "ANONYMOUS"} <= set(names)
+    for mechanism in HASHES:
+        assert names.index(f"{mechanism}-PLUS") < names.index(mechanism) < names.index("PLAIN")
+
+
+def test_the_table_fits_a_wide_terminal(run: Run) -> None:
+    assert max(map(len, run("mechs").out.splitlines())) <= 120
 
 
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize(
     ("name", "cells"),
     [
-        ("X-STRONG-PLUS", ["client, server", "Password", "client", "protected", "91", "X-STRONG with channel binding"]),
+        (
+            "X-STRONG-PLUS",
+            [
+                "client, server",
+                "Password",
+                "client",
+                "protected",
+                "91",
+                "X-STRONG with channel binding",
+            ],
+        ),
         ("X-STRONG", ["client", "Password", "client", "protected", "90"]),
-        ("X-OLD", ["server", "Anonymous", "server", "in the clear", "1", "off by default"]),
+        ("X-OLD", ["server", "Anonymous", "server", "in the clear", "1", "off unless allowed by name"]),
         ("PLAIN", ["client, server", "Password", "client", "in the clear", "20"]),
+        ("SCRAM-SHA-256", ["client, server", "Password", "client", "protected", "52"]),
+        (
+            "SCRAM-SHA-256-PLUS",
+            ["client, server", "Password", "client", "protected", "62", "SCRAM-SHA-256 with channel binding"],
+        ),
+        ("CRAM-MD5", ["client, server", "Password", "server", "protected", "40", "off unless allowed by name"]),
+        ("ANONYMOUS", ["client, server", "Anonymous", "client", "protected", "10", "off unless allowed by name"]),
     ],
 )
 def test_a_row_says_sides_and_properties(run: Run, name: str, cells: list[str]) -> None:

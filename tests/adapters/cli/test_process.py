@@ -47,7 +47,7 @@ def test_a_login(servers: Servers, secret: str, code: int, options: tuple[str, .
         assert ("sasl: refused" in result.err) == (code == 77)
 
 
-@pytest.mark.parametrize("verb", ["login", "demo", "mechs"])
+@pytest.mark.parametrize("verb", ["login", "demo", "mechs", "mkpasswd"])
 def test_each_verb_has_help(verb: str) -> None:
     result = script(verb, "--help")
     assert (result.code, result.err) == (0, "")
@@ -73,6 +73,7 @@ def test_the_package_runs_as_a_module_outside_the_checkout(tmp_path: Path) -> No
     [
         (["--help"], {"ssl", "asyncio", "socket", "json", "logging", "sasl.exchange.login"}),
         (["mechs"], {"ssl", "asyncio", "subprocess", "sasl.adapters.cli.login", "sasl.adapters.imaplib"}),
+        (["mkpasswd", "--help"], {"ssl", "asyncio", "cryptography", "sasl.adapters.cli.login"}),
         (["login", "--help"], {"asyncio", "sasl.adapters.imaplib", "sasl.adapters.smtplib", "sasl.adapters.poplib"}),
     ],
     ids=" ".join,
@@ -131,7 +132,8 @@ _ON_A_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.arg
 
 
 def typing(words: str, *arguments: str) -> tuple[int, str]:
-    """Run the script on a terminal where somebody types; return its exit code and all that could be seen."""
+    """Run the script on a terminal where somebody types a line at each prompt; return exit code and what is seen."""
+    lines = words.splitlines(keepends=True)
     ours, theirs = os.openpty()
     process = subprocess.Popen([sys.executable, "-c", _ON_A_TERMINAL, SCRIPT, *arguments], stdin=theirs)
     os.close(theirs)
@@ -140,9 +142,8 @@ def typing(words: str, *arguments: str) -> tuple[int, str]:
         with os.fdopen(ours, "r+b", buffering=0) as terminal:
             while octets := _seen(terminal):
                 seen += octets
-                if words and b": " in seen:
-                    terminal.write(words.encode())
-                    words = ""
+                if lines and seen.endswith(b": "):
+                    terminal.write(lines.pop(0).encode())
         return process.wait(timeout=20), seen.decode()
     finally:
         process.kill()
@@ -204,7 +205,8 @@ def test_an_interrupted_login_is_130_and_no_process_list_shows_the_secret(tmp_pa
 
 def test_an_interruption_ends_the_command_as_well(tmp_path: Path) -> None:
     started = tmp_path / "started"
-    command = f"sh -c 'echo > {started}; exec sleep 60'"
+    # Not before the command's parent waits for it: Python warns of a process that it was interrupted in starting.
+    command = f"sh -c 'sleep 0.5; echo > {started}; exec sleep 60'"
     process = start("login", "imaps://alice@mx.invalid", "--token-command", command, process_group=0)
     while not started.exists():
         assert process.poll() is None, process.communicate()

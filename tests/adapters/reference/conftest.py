@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import imaplib
 import logging
+import poplib
+import smtplib
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
-    from sasl.adapters.reference import Servers
+    from sasl.adapters.reference import Endpoint, Servers
 
 TIMEOUT = 10.0
 
@@ -122,6 +125,51 @@ def connect() -> Iterator[Callable[..., Raw]]:
             return raw
 
         yield connected
+
+
+@contextlib.contextmanager
+def library(server: Endpoint, over: str, context: ssl.SSLContext) -> Iterator[Any]:
+    """The standard library's client, connected over TLS, STARTTLS or in the clear."""
+    conn: Any
+    if server.protocol == "imap":
+        conn = (
+            imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=context, timeout=TIMEOUT)
+            if over == "TLS"
+            else imaplib.IMAP4(server.host, server.port, timeout=TIMEOUT)
+        )
+        with conn:
+            if over == "STARTTLS":
+                conn.starttls(context)
+            yield conn
+        return
+    if server.protocol == "smtp":
+        conn = (
+            smtplib.SMTP_SSL(server.host, server.tls_port, "localhost", context=context, timeout=TIMEOUT)
+            if over == "TLS"
+            else smtplib.SMTP(server.host, server.port, "localhost", timeout=TIMEOUT)
+        )
+        with conn:
+            if over == "STARTTLS":
+                conn.starttls(context=context)
+            yield conn
+        return
+    conn = (
+        poplib.POP3_SSL(server.host, server.tls_port, context=context, timeout=TIMEOUT)
+        if over == "TLS"
+        else poplib.POP3(server.host, server.port, timeout=TIMEOUT)
+    )
+    try:
+        if over == "STARTTLS":
+            conn.stls(context)
+        yield conn
+    finally:
+        conn.close()
+
+
+@pytest.fixture(scope="session")
+def client() -> Callable[..., contextlib.AbstractContextManager[Any]]:
+    """client(server, "TLS", context) as conn: one of the standard library's."""
+    return library
 
 
 STARTTLS = {

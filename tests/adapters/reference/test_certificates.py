@@ -13,7 +13,8 @@ import pytest
 from cryptography import x509
 
 from sasl.adapters.reference import certificates
-from sasl.adapters.reference.certificates import client_context, issue, keep, server_context
+from sasl.adapters.reference.certificates import Authority, client_context, issue, keep, server_context, write_pair
+from sasl.adapters.verifiers.certificate import identities
 from sasl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,6 +76,73 @@ def test_the_client_trusts_this_ca_and_no_other(servers: Servers) -> None:
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert len(context.get_ca_certs()) == 1
+
+
+# --- certificates of users
+
+
+@pytest.mark.parametrize(
+    ("user", "names"),
+    [
+        ("alice", ["alice@localhost"]),
+        ("bob@Example.org", ["bob@example.org"]),
+        ("us\u00e9r", ["us\u00e9r@localhost"]),
+        ("us\u00e9r@example.org", ["us\u00e9r@example.org"]),
+    ],
+)
+def test_a_certificate_names_the_mailbox_of_its_user(user: str, names: list[str]) -> None:
+    certificate, _ = Authority("CA").client(user)
+    der = ssl.PEM_cert_to_DER_cert(certificate.decode())
+    assert identities(der) == identities(der, common_name=True) == names
+
+
+def test_a_certificate_may_name_its_user_by_the_common_name_alone() -> None:
+    certificate, _ = Authority("CA").client("us\u00e9r", common_name=True)
+    der = ssl.PEM_cert_to_DER_cert(certificate.decode())
+    assert (identities(der), identities(der, common_name=True)) == ([], ["us\u00e9r"])
+
+
+@pytest.mark.parametrize(
+    ("user", "common_name"),
+    [
+        *[(user, True) for user in ("", "x" * 65, "\ud800")],
+        *[(user, False) for user in ("", "@", "alice@", "\ud800", "\u00e4\ud800", "alice@\u00e4.example")],
+    ],
+)
+def test_a_name_that_no_certificate_can_hold_is_the_callers_mistake(user: str, common_name: bool) -> None:
+    with pytest.raises(UsageError, match="no certificate can name"):
+        Authority("CA").client(user, common_name=common_name)
+
+
+def test_only_certificates_of_the_ca_for_users_are_taken(tmp_path: Path) -> None:
+    clients, others = Authority("CA of clients"), Authority("another one")
+    issue().write(tmp_path)
+    server = server_context(tmp_path, clients=clients)
+    client = client_context(tmp_path / "ca.pem")
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # under 1.3 the client hears of it later
+    assert handshake(client, server, "localhost") == "TLSv1.2"
+    client.load_cert_chain(*write_pair(tmp_path, *clients.client("alice")))
+    assert handshake(client, server, "localhost") == "TLSv1.2"
+    client.load_cert_chain(*write_pair(tmp_path, *others.client("alice")))
+    with pytest.raises(ssl.SSLError):
+        handshake(client, server, "localhost")
+
+
+def test_a_pair_of_files_is_for_the_owner_and_each_time_another(servers: Servers) -> None:
+    pairs = [servers.client_certificate("alice") for _ in range(2)]
+    assert len({path for pair in pairs for path in pair}) == 4
+    assert [stat.S_IMODE(key.stat().st_mode) for _, key in pairs] == [0o600] * 2
+    assert {path.parent for pair in pairs for path in pair} == {servers.ca_file.parent}
+
+
+def test_an_authority_shows_no_key() -> None:
+    assert repr(Authority("CA")) == "Authority(***)"
+
+
+def test_a_server_knows_its_own_certificate(tmp_path: Path) -> None:
+    issued = issue()
+    issued.write(tmp_path)
+    assert server_context(tmp_path).certificate == ssl.PEM_cert_to_DER_cert(issued.chain.decode())
 
 
 # --- certificates that are kept

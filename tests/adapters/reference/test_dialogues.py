@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
     from sasl.adapters.reference import Servers
 
-CLEAR = "IMAP4rev1 SASL-IR LITERAL- ID STARTTLS LOGINDISABLED"
-TLS = "IMAP4rev1 SASL-IR LITERAL- ID AUTH=OAUTHBEARER AUTH=XOAUTH2 AUTH=PLAIN"
+SCRAM = [f"SCRAM-{name}" for name in ("SHA3-512", "SHA-512", "SHA-384", "SHA-256", "SHA-224", "SHA-1")]
+OFFERED = [*(f"{name}-PLUS" for name in SCRAM), *SCRAM, "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
+"""What is offered over TLS; without it, only what sends no secret and can bind to nothing."""
+BARE = " ".join(SCRAM)
+ALL = " ".join(OFFERED)
+
+CLEAR = " ".join(["IMAP4rev1 SASL-IR LITERAL- ID STARTTLS LOGINDISABLED", *(f"AUTH={name}" for name in SCRAM)])
+TLS = " ".join(["IMAP4rev1 SASL-IR LITERAL- ID", *(f"AUTH={name}" for name in OFFERED)])
 IN = "IMAP4rev1 LITERAL- ID NAMESPACE UNSELECT"
 IMAP_IN = f"S: * OK ...\nC: a AUTHENTICATE PLAIN {{good}}\nS: a OK [CAPABILITY {IN}] Authenticated\n"
 
@@ -25,7 +31,7 @@ IMAP = {
         "TLS",
         IMAP_IN + f"C: b CAPABILITY\nS: * CAPABILITY {IN}\nS: b OK Done",
     ),
-    "no mechanism without TLS": (
+    "no password without TLS": (
         "clear",
         """S: * OK ...
         C: a AUTHENTICATE PLAIN {good}
@@ -267,12 +273,12 @@ IMAP = {
 
 POP_IN = "S: +OK ...\nC: AUTH PLAIN {good}\nS: +OK Authenticated\n"
 CAPA = "S: CAPA\nS: TOP\nS: UIDL\nS: PIPELINING\nS: RESP-CODES\nS: AUTH-RESP-CODE\n"
-POP_TLS = f"S: +OK\n{CAPA}S: USER\nS: SASL OAUTHBEARER XOAUTH2 PLAIN\nS: IMPLEMENTATION saslkit\nS: ."
+POP_TLS = f"S: +OK\n{CAPA}S: USER\nS: SASL {ALL}\nS: IMPLEMENTATION saslkit\nS: ."
 
 POP = {
     "what can be done without TLS": (
         "clear",
-        f"S: +OK ...\nC: CAPA\nS: +OK\n{CAPA}S: STLS\nS: IMPLEMENTATION...\nS: .",
+        f"S: +OK ...\nC: CAPA\nS: +OK\n{CAPA}S: STLS\nS: SASL {BARE}\nS: IMPLEMENTATION...\nS: .",
     ),
     "what can be done with TLS": ("TLS", f"S: +OK ...\nC: CAPA\n{POP_TLS}"),
     "after STLS the mechanisms are there": ("STARTTLS", f"C: CAPA\n{POP_TLS}"),
@@ -420,29 +426,26 @@ POP = {
 }
 
 EXTENSIONS = "S: 250-localhost\nS: 250-PIPELINING\nS: 250-8BITMIME\nS: 250-SIZE 10485760\nS: 250-ENHANCEDSTATUSCODES\n"
-EHLO = f"S: 220 ...\nC: EHLO me\n{EXTENSIONS}S: 250 AUTH OAUTHBEARER XOAUTH2 PLAIN\n"
+EHLO = f"S: 220 ...\nC: EHLO me\n{EXTENSIONS}S: 250 AUTH {ALL}\n"
+CLEAR_EHLO = f"S: 220 ...\nC: EHLO me\n{EXTENSIONS}S: 250-STARTTLS\nS: 250 AUTH {BARE}\n"
 SMTP_IN = EHLO + "C: AUTH PLAIN {good}\nS: 235 2.7.0 Authenticated\n"
 
 SMTP = {
-    "what can be done without TLS": ("clear", f"S: 220 ...\nC: EHLO me\n{EXTENSIONS}S: 250 STARTTLS"),
+    "what can be done without TLS": ("clear", CLEAR_EHLO),
     "what can be done with TLS": ("TLS", EHLO),
-    "no mechanism without TLS": (
+    "no password without TLS": (
         "clear",
-        f"""S: 220 ...
-        C: EHLO me
-        {EXTENSIONS}S: 250 STARTTLS
-        C: AUTH PLAIN {{good}}
+        CLEAR_EHLO
+        + """C: AUTH PLAIN {good}
         S: 538 5.7.11 Encryption is required first""",
     ),
     "STARTTLS forgets the EHLO": (
         "clear",
-        f"""S: 220 ...
-        C: EHLO me
-        {EXTENSIONS}S: 250 STARTTLS
-        C: STARTTLS
+        CLEAR_EHLO
+        + """C: STARTTLS
         S: 220 2.0.0 Begin TLS
         T:
-        C: AUTH PLAIN {{good}}
+        C: AUTH PLAIN {good}
         S: 503 5.5.1 EHLO first
         C: MAIL FROM:<a@example.org>
         S: 503 5.5.1 EHLO first""",

@@ -19,51 +19,10 @@ from sasl.adapters import reference
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
 
-    from sasl.adapters.reference import Endpoint, Servers
+    from sasl.adapters.reference import Servers
 
-TIMEOUT = 10.0
 BINDINGS = {"imap": sasl.adapters.imaplib, "pop": sasl.adapters.poplib, "smtp": sasl.adapters.smtplib}
-
-
-@contextlib.contextmanager
-def client(server: Endpoint, over: str, context: ssl.SSLContext) -> Iterator[Any]:
-    """The standard library's client, connected over TLS, STARTTLS or in the clear."""
-    conn: Any
-    if server.protocol == "imap":
-        conn = (
-            imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=context, timeout=TIMEOUT)
-            if over == "TLS"
-            else imaplib.IMAP4(server.host, server.port, timeout=TIMEOUT)
-        )
-        with conn:
-            if over == "STARTTLS":
-                conn.starttls(context)
-            yield conn
-        return
-    if server.protocol == "smtp":
-        conn = (
-            smtplib.SMTP_SSL(server.host, server.tls_port, "localhost", context=context, timeout=TIMEOUT)
-            if over == "TLS"
-            else smtplib.SMTP(server.host, server.port, "localhost", timeout=TIMEOUT)
-        )
-        with conn:
-            if over == "STARTTLS":
-                conn.starttls(context=context)
-            yield conn
-        return
-    conn = (
-        poplib.POP3_SSL(server.host, server.tls_port, context=context, timeout=TIMEOUT)
-        if over == "TLS"
-        else poplib.POP3(server.host, server.port, timeout=TIMEOUT)
-    )
-    try:
-        if over == "STARTTLS":
-            conn.stls(context)
-        yield conn
-    finally:
-        conn.close()
 
 
 ACCEPTED = [
@@ -104,6 +63,7 @@ def test_a_good_credential_is_accepted(
     over: str,
     servers: Servers,
     context: ssl.SSLContext,
+    client: Any,
 ) -> None:
     server = getattr(servers, protocol)
     good = credentials(mechanism, secret, servers)
@@ -133,6 +93,7 @@ def test_a_bad_credential_is_refused_and_the_refusal_explained(
     over: str,
     servers: Servers,
     context: ssl.SSLContext,
+    client: Any,
 ) -> None:
     server = getattr(servers, protocol)
     bad = credentials(mechanism, secret, servers)
@@ -153,7 +114,7 @@ def test_a_bad_credential_is_refused_and_the_refusal_explained(
 @pytest.mark.parametrize("protocol", BINDINGS)
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 def test_a_token_opens_no_mailbox_but_its_own(
-    mechanism: str, protocol: str, servers: Servers, context: ssl.SSLContext
+    mechanism: str, protocol: str, servers: Servers, context: ssl.SSLContext, client: Any
 ) -> None:
     server = getattr(servers, protocol)
     bobs = credentials(mechanism, "good", servers, user="bob")
@@ -165,7 +126,9 @@ def test_a_token_opens_no_mailbox_but_its_own(
 
 
 @pytest.mark.parametrize("protocol", BINDINGS)
-def test_a_token_for_another_server_is_refused(protocol: str, servers: Servers, context: ssl.SSLContext) -> None:
+def test_a_token_for_another_server_is_refused(
+    protocol: str, servers: Servers, context: ssl.SSLContext, client: Any
+) -> None:
     server = getattr(servers, protocol)
     exchange = sasl.client(
         "OAUTHBEARER",
@@ -200,7 +163,9 @@ def test_a_token_for_another_server_is_refused(protocol: str, servers: Servers, 
         (reference.Settings(hosts=[], check_port=False), "accepted"),
     ],
 )
-def test_the_server_may_have_another_name_and_port_than_its_socket(settings: reference.Settings, outcome: str) -> None:
+def test_the_server_may_have_another_name_and_port_than_its_socket(
+    settings: reference.Settings, outcome: str, client: Any
+) -> None:
     """As behind a proxy."""
     with reference.running(settings=settings) as servers:
         exchange = sasl.client(
@@ -218,7 +183,7 @@ def test_the_server_may_have_another_name_and_port_than_its_socket(settings: ref
 @pytest.mark.parametrize("protocol", BINDINGS)
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 def test_long_tokens_are_taken(
-    mechanism: str, protocol: str, length: int, servers: Servers, context: ssl.SSLContext
+    *, mechanism: str, protocol: str, length: int, servers: Servers, context: ssl.SSLContext, client: Any
 ) -> None:
     server = getattr(servers, protocol)
     token = f"{protocol}-{mechanism}-".ljust(length, "x")
@@ -228,7 +193,9 @@ def test_long_tokens_are_taken(
     assert server.sessions[-1].identity == "alice"
 
 
-def test_what_the_standard_library_can_do_by_itself_works(servers: Servers, context: ssl.SSLContext) -> None:
+def test_what_the_standard_library_can_do_by_itself_works(
+    servers: Servers, context: ssl.SSLContext, client: Any
+) -> None:
     with client(servers.imap, "STARTTLS", context) as conn:
         conn.login("alice", "wonderland")
         assert conn.select() == ("OK", [b"0"])
@@ -255,7 +222,7 @@ def test_what_the_standard_library_can_do_by_itself_works(servers: Servers, cont
 
 @pytest.mark.parametrize("mechanism", ["IMAP-LOGIN", "POP-USER"])
 @pytest.mark.parametrize("user", ["alice", "\u00e4lice"])
-def test_the_logins_that_are_no_mechanism_are_the_same_to_the_verifier(mechanism: str, user: str) -> None:
+def test_the_logins_that_are_no_mechanism_are_the_same_to_the_verifier(mechanism: str, user: str, client: Any) -> None:
     """LOGIN sends what is not ASCII as a literal."""
     protocol = mechanism.partition("-")[0].lower()
     with reference.running({user: "p\u00e4ss"}) as servers:
@@ -275,7 +242,9 @@ def test_the_logins_that_are_no_mechanism_are_the_same_to_the_verifier(mechanism
 
 @pytest.mark.parametrize("protocol", BINDINGS)
 @pytest.mark.parametrize("mechanism", ["PLAIN", "XOAUTH2", "OAUTHBEARER"])
-def test_nothing_is_sent_without_tls(mechanism: str, protocol: str, servers: Servers, context: ssl.SSLContext) -> None:
+def test_nothing_is_sent_without_tls(
+    mechanism: str, protocol: str, servers: Servers, context: ssl.SSLContext, client: Any
+) -> None:
     server = getattr(servers, protocol)
     secret = "wonderland" if mechanism == "PLAIN" else "good"
     with client(server, "clear", context) as conn, pytest.raises((sasl.MechanismUnavailable, sasl.PolicyViolation)):
@@ -285,7 +254,7 @@ def test_nothing_is_sent_without_tls(mechanism: str, protocol: str, servers: Ser
 
 @pytest.mark.parametrize("protocol", BINDINGS)
 @pytest.mark.parametrize("mechanism", ["PLAIN", "OAUTHBEARER", None])
-def test_a_policy_may_allow_logins_in_the_clear(mechanism: str | None, protocol: str) -> None:
+def test_a_policy_may_allow_logins_in_the_clear(mechanism: str | None, protocol: str, client: Any) -> None:
     policy = sasl.Policy(plaintext="loopback")
     settings = reference.Settings(policy=policy, mechanisms=["plain", "OAUTHBEARER"] if mechanism else [])
     password = sasl.Password("alice", "wonderland")
@@ -305,7 +274,7 @@ def test_a_policy_may_allow_logins_in_the_clear(mechanism: str | None, protocol:
         )
 
 
-def test_fifty_at_a_time(servers: Servers, context: ssl.SSLContext) -> None:
+def test_fifty_at_a_time(servers: Servers, context: ssl.SSLContext, client: Any) -> None:
     def log_in(number: int) -> str:
         protocol = list(BINDINGS)[number % 3]
         mechanism, secret = ACCEPTED[number % 2 + number % 3 // 2]

@@ -198,6 +198,8 @@ def test_a_server_answers_and_records_what_the_corpus_says_and_serves_on(
         return watched[0]
 
     settings = HURRIED if case.expect == "timeout" else Settings()
+    if case.expect == "no-auth-advertised":
+        settings = Settings(mechanisms=[case.mechanism])  # others may be advertised without TLS
     with reference.running(case.params["users"], settings=settings, checks=watch) as servers:
 
         def peer(over: str) -> Peer:

@@ -136,12 +136,96 @@ def test_what_is_no_request_for_a_token_is_refused_as_http_has_it(
     assert ask(endpoint, body, path, method)[0] == status
 
 
-def test_a_body_without_a_length_is_refused(endpoint: TokenEndpoint) -> None:
+def said(endpoint: TokenEndpoint, octets: bytes) -> bytes:
+    """What the endpoint says to octets that are a request, or not quite."""
     where = urlsplit(endpoint.url)
-    for field in (b"", b"Content-Length: -1\r\n", b"Content-Length: 1x\r\n", b"Transfer-Encoding: chunked\r\n"):
-        with socket.create_connection((where.hostname, where.port), 5) as sock:
-            sock.sendall(b"POST /token HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n")
-            assert b" 411 " in sock.recv(100)
+    with socket.create_connection((where.hostname, where.port), 5) as sock, sock.makefile("rb") as file:
+        sock.sendall(octets)
+        return file.read()
+
+
+LENGTH = b"Content-Length: %d\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"", 411),
+        (b"Transfer-Encoding: chunked\r\n", 411),
+        (b"Content-Length: -1\r\n", 400),
+        (b"Content-Length: 1x\r\n", 400),
+        (b"Content-Length:\r\n", 400),
+        (b"Content-Length: 5, 5\r\n", 400),
+        (LENGTH % 5 + LENGTH % 6, 400),
+        (LENGTH % 5 + b"Transfer-Encoding: chunked\r\n", 400),
+        (b"Content-Length: " + b"9" * 5_000 + b"\r\n", 413),
+    ],
+    ids=lambda value: value[:60].decode() if isinstance(value, bytes) else None,
+)
+def test_a_body_whose_length_is_not_clear_is_refused(endpoint: TokenEndpoint, fields: bytes, status: int) -> None:
+    """RFC 9112 section 6.3: who frames it otherwise than a proxy before it takes a part of one request for another."""
+    answer = said(endpoint, b"POST /token HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
+    assert answer.startswith(b"HTTP/1.0 %d " % status)
+    assert not endpoint.requests
+
+
+@pytest.mark.parametrize("fields", [LENGTH % 5 * 2, b"Content-Length: 5 \t\r\n"], ids=["twice the same", "blanks"])
+def test_a_length_that_is_clear_is_taken(endpoint: TokenEndpoint, fields: bytes) -> None:
+    answer = said(endpoint, b"POST /token HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\na=b&c")
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert endpoint.requests[-1].outcome == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"nonsense", 400),
+        (b"POST /token", 400),
+        (b"POST /token SMTP/1.0", 400),
+        (b"POST /token HTTP/1.1 and more", 400),
+        (b"POST /token HTTP/2.0", 505),
+        (b"GET " + b"/" * 70_000, 414),
+        (b"GET /token", 405),
+    ],
+    ids=lambda value: value[:30].decode() if isinstance(value, bytes) else None,
+)
+def test_a_line_that_is_no_request_gets_an_answer_with_a_status(
+    endpoint: TokenEndpoint, line: bytes, status: int
+) -> None:
+    answer = said(endpoint, line + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 %d " % status)
+    assert answer.count(b"HTTP/1.0 ") == 1
+
+
+def test_a_method_that_is_not_allowed_is_told_which_one_is(endpoint: TokenEndpoint) -> None:
+    head = said(endpoint, b"GET /token HTTP/1.1\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.0 405 ")
+    assert b"Allow: POST" in head.split(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", b"POST /token HTTP/1.1\r\nX: ", b"POST /token HTTP/1.1\r\nContent-Length: 60000\r\n\r\n"],
+    ids=["line", "header", "body"],
+)
+def test_an_octet_now_and_then_does_not_keep_a_request_open(beginning: bytes) -> None:
+    with token_endpoint.running(deadline=0.2) as endpoint:
+        where = urlsplit(endpoint.url)
+        begun = time.monotonic()
+        with socket.create_connection((where.hostname, where.port), 0.02) as sock, contextlib.suppress(OSError):
+            sock.sendall(beginning)
+            while time.monotonic() < begun + 5:
+                sock.sendall(b"x")
+                with contextlib.suppress(TimeoutError):  # the pause between two octets
+                    assert sock.recv(1) == b""
+                    break
+        assert time.monotonic() - begun < 4
+        assert ask(endpoint, refresh(endpoint.authorized_user("alice")))[0] == 200
+
+
+def test_an_idle_connection_ends_at_the_deadline() -> None:
+    with token_endpoint.running(deadline=0.1) as endpoint:
+        assert said(endpoint, b"") == b""
 
 
 def test_half_a_request_is_not_answered_and_breaks_nothing(
@@ -198,7 +282,7 @@ def test_what_is_not_from_here_cannot_be_changed(endpoint: TokenEndpoint) -> Non
 def test_the_verifier_of_the_mail_servers_asks_it_first(endpoint: TokenEndpoint) -> None:
     verifier = Verifier({"alice": "wonderland"})
     verifier.add_token("of-the-verifier", "alice")
-    checks = endpoint.checks(verifier)
+    checks: Any = endpoint.checks(verifier)
     good, expired, revoked = (endpoint.issue("alice") for _ in range(3))
     endpoint.expire(expired)
     endpoint.revoke(revoked)
@@ -213,7 +297,8 @@ def test_the_verifier_of_the_mail_servers_asks_it_first(endpoint: TokenEndpoint)
         "credentials",
     )
     assert checks(sasl.CheckPassword("alice", sasl.Secret("wonderland"))) == sasl.Accepted("alice")
-    assert set(checks.answers) == {sasl.CheckPassword, sasl.CheckToken}
+    assert set(checks.answers) == set(verifier.answers)
+    assert checks.decoy == verifier.decoy
 
 
 def test_it_keeps_no_token(endpoint: TokenEndpoint) -> None:

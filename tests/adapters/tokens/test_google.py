@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import google.auth.credentials
+import google.auth.exceptions
 import google.oauth2.credentials
 import pytest
 
@@ -180,6 +181,33 @@ def test_what_is_asked_for_is_the_grant_of_the_file_and_its_scopes(
         "grant_type=refresh_token&client_id=id&client_secret=client-secret&refresh_token=refresh-token"
         "&scope=https%3A%2F%2Fmail.google.com%2F"
     )
+
+
+@pytest.mark.parametrize("asked", [{}, {"scopes": [MAIL]}], ids=["not asked for", "asked for"])
+def test_a_token_has_the_scope_that_the_endpoint_names(
+    scripted: Callable[..., Any], tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    server = scripted(reply({"access_token": "one", "scope": f"{MAIL} other"}))
+    assert tokens.from_file(written(tmp_path, server.url, **asked)).token().scope == f"{MAIL} other"
+
+
+@pytest.mark.parametrize("answer", [{}, {"scope": ""}], ids=["unsaid", "empty"])
+def test_a_scope_that_the_endpoint_does_not_name_is_what_was_asked_for(
+    scripted: Callable[..., Any], tmp_path: Path, answer: dict[str, Any]
+) -> None:
+    server = scripted(reply({"access_token": "one", **answer}))
+    assert tokens.from_file(written(tmp_path, server.url, scopes=[MAIL])).token().scope == MAIL
+    assert tokens.from_file(written(tmp_path, server.url)).token().scope is None
+
+
+def test_a_scope_of_another_transport_is_taken_where_it_is_one(endpoint: TokenEndpoint) -> None:
+    class Answer:
+        status, headers, data = 200, {}, b'{"access_token": "one", "scope": "mail"}'
+
+    source = tokens.GoogleTokens(user_credentials(endpoint), request=lambda **_arguments: Answer)
+    assert source.token().scope == "mail"
+    Answer.data = b'{"access_token": "two", "scope": ["mail"]}'
+    assert source.token(stale="one").scope is None
 
 
 def test_scopes_may_be_narrowed(scripted: Callable[..., Any], tmp_path: Path) -> None:
@@ -417,6 +445,20 @@ def test_a_service_account_without_a_subject_acts_for_itself(endpoint: TokenEndp
     assert endpoint.requests[-1].user == ACCOUNT
 
 
+def test_a_subject_without_a_name_is_the_callers_mistake(
+    account_file: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be the service account itself, which is somebody else."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account_file))
+    for path in (account_file, user_file):
+        with pytest.raises(sasl.UsageError):
+            tokens.from_file(path, subject="")
+    with pytest.raises(sasl.UsageError):
+        tokens.from_service_account_file(account_file, subject="")
+    with pytest.raises(sasl.UsageError):
+        tokens.default(subject="")
+
+
 def test_a_subject_that_it_may_not_act_for_is_refused_for_good(endpoint: TokenEndpoint, account_file: Path) -> None:
     failure = refused(tokens.from_file(account_file, subject="bob"))
     assert (failure.code, failure.retryable, failure.needs_user) == ("unauthorized_client", False, False)
@@ -555,11 +597,14 @@ def test_a_token_of_octets_and_scopes_in_one_text_are_understood() -> None:
     assert (token.value.reveal(), token.scope, token.expires_at) == ("one", "a b", None)
 
 
-def test_a_failure_of_another_transport_is_retryable() -> None:
-    import google.auth.exceptions
-
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(google.auth.exceptions.TransportError("no way there"), "unreachable"), (TimeoutError(), "timeout")],
+    ids=repr,
+)
+def test_a_failure_of_another_transport_is_retryable(error: Exception, code: str) -> None:
     def request(**_arguments: Any) -> Any:
-        raise google.auth.exceptions.TransportError("no way there")
+        raise error
 
     failure = refused(
         tokens.GoogleTokens(
@@ -569,7 +614,7 @@ def test_a_failure_of_another_transport_is_retryable() -> None:
             request=request,
         )
     )
-    assert (failure.code, failure.retryable) == ("unreachable", True)
+    assert (failure.code, failure.retryable) == (code, True)
 
 
 @pytest.mark.parametrize("other", [None, "token", object(), sasl.Password("alice", "wonderland")], ids=repr)

@@ -221,6 +221,66 @@ def test_a_time_out_of_google_auths_is_kept_where_it_is_the_shorter_one(endpoint
     assert time.monotonic() - begun < 1.5
 
 
+@pytest.fixture
+def silent() -> Iterator[tuple[str, int]]:
+    """An address that answers no connection: those that it takes are all taken."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address: tuple[str, int] = listening.getsockname()
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        yield address
+
+
+@pytest.fixture
+def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """resolves(address, ...): a host that has these addresses, one after the other."""
+
+    def to(*addresses: tuple[str, int]) -> None:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_named: found)
+
+    return to
+
+
+def test_all_addresses_of_a_host_have_one_deadline(
+    silent: tuple[str, int], resolves: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolves(*[silent] * 10)
+    begun = time.monotonic()
+    with pytest.raises(sasl.TokenError) as caught:
+        Request(timeout=0.3)("http://localhost/", method="POST", body=BODY, headers=FORM)
+    assert (caught.value.code, caught.value.retryable) == ("timeout", True)
+    assert time.monotonic() - begun < 2
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    silent: tuple[str, int], resolves: Callable[..., None], scripted: Callable[..., Any]
+) -> None:
+    server = scripted(GOOD)
+    resolves(silent, ("127.0.0.1", int(server.url.split(":")[2].split("/")[0])))
+    assert Request(timeout=1.0)(server.url, method="POST", body=BODY, headers=FORM).status == 200
+
+
+def test_a_host_without_an_address_cannot_be_reached(resolves: Callable[..., None]) -> None:
+    resolves()
+    error = failure("http://localhost/")
+    assert (error.code, error.retryable) == ("unreachable", True)
+
+
+def test_a_time_out_may_be_what_is_left_of_another(endpoint: TokenEndpoint) -> None:
+    endpoint.faults.append("hang")
+    left = [0.2, 0.0]
+    begun = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(sasl.TokenError) as caught:
+            Request(timeout=lambda: left.pop(0))(endpoint.url, method="POST", body=BODY, headers=FORM)
+        assert (caught.value.code, caught.value.retryable) == ("timeout", True)
+    assert time.monotonic() - begun < 1.5
+
+
 # --- what google-auth asks besides
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import gc
+import http.client
 import json
 import logging
 import pickle
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote_plus
 
@@ -15,13 +17,13 @@ import pytest
 
 import sasl
 from sasl.adapters.reference.token_endpoint import FAULTS
+from sasl.adapters.tokens import _http
 from sasl.adapters.tokens import google as tokens
 
 from .conftest import found_in, reply, secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from sasl.adapters.reference.token_endpoint import Fault, TokenEndpoint
 
@@ -93,6 +95,55 @@ def test_a_failure_that_is_kept_for_others_holds_no_frames(endpoint: TokenEndpoi
         source.token()
     assert source._failure is not None
     assert (source._failure.__traceback__, source._failure.__context__) == (None, None)
+
+
+def interrupted(*_arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_of_a_request_shows_no_secret(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of crashes show the frames of an interruption as well, with their locals."""
+    secrets = secrets_of(json.loads(path.read_text()))
+    sent: list[bytes] = []
+
+    def send(_sock: object, data: bytes) -> None:
+        sent.append(data)
+        if b"grant_type" in data:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_http._Timed, "sendall", send)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        tokens.from_file(path, subject=subject_of(path)).token()
+    assertions = [value for name, value in parse_qsl(sent[-1].decode()) if name == "assertion"]
+    assert len(assertions) == (path.name == "account.json")
+    assert found_in(all_of(caught.value), [*secrets, *assertions]) == []
+
+
+def test_an_interruption_while_a_refresh_token_is_stored_does_not_show_it(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.rotates = True
+    secrets = secrets_of(json.loads(user_file.read_text()))
+    source = tokens.from_file(user_file)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt) as caught:
+        patched.setattr(Path, "replace", interrupted)
+        source.token()
+    source.token()
+    secrets += secrets_of(json.loads(user_file.read_text()))
+    assert found_in(all_of(caught.value), secrets) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, http.client.HTTPException])
+def test_a_request_that_fails_does_not_show_what_it_sent(
+    endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def failing(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(_http._Timed, "sendall", failing)
+    with pytest.raises((KeyboardInterrupt, sasl.TokenError)) as caught:
+        tokens.Request()(endpoint.url, "POST", b"refresh_token=very-secret", {"Authorization": "Bearer hidden-token"})
+    assert found_in(all_of(caught.value), ["very-secret", "hidden-token"]) == []
 
 
 @pytest.mark.parametrize("form", ["as it is", "encoded", "in the code", "the signature"])

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,16 +216,19 @@ def test_a_consent_that_is_gone_is_asked_for_once(endpoint: TokenEndpoint, user_
     assert outcomes(endpoint) == ["invalid_grant"]
 
 
-def test_a_process_that_keeps_the_lock_for_ever_is_told(
-    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("timeout", [0.1, 0.0, lambda: 0.1], ids=["a moment", "none", "what is left"])
+def test_a_process_that_keeps_the_lock_for_ever_is_told_within_the_time_of_a_request(
+    endpoint: TokenEndpoint, user_file: Path, timeout: Any
 ) -> None:
     from sasl.adapters.tokens import _file
 
-    monkeypatch.setattr(_file, "_LONGEST_WAIT", 0.1)
-    source = tokens.from_file(user_file)
-    with _file.locked(user_file):
+    source = tokens.from_file(user_file, request=tokens.Request(timeout=timeout))
+    begun = time.monotonic()
+    with _file.locked(user_file, 0):
         failure = refused(source)
     assert (failure.code, failure.retryable) == ("locked", True)
+    assert time.monotonic() - begun < 5
+    source = tokens.from_file(user_file)
     assert value(source)
     assert outcomes(endpoint) == ["granted"]
 
@@ -234,7 +238,7 @@ def test_who_waits_for_the_lock_reads_the_file_that_is_there_then(endpoint: Toke
 
     source = tokens.from_file(user_file)
     waiting = threading.Thread(target=source.token)
-    with _file.locked(user_file):
+    with _file.locked(user_file, 0):
         waiting.start()
         old = content(user_file)["refresh_token"]
         _file.replace(user_file, endpoint.authorized_user("alice"))
@@ -258,7 +262,7 @@ def test_a_lock_on_a_file_that_was_just_replaced_is_none(user_file: Path, monkey
         lock(*arguments)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with _file.locked(user_file):
+    with _file.locked(user_file, 5):
         assert _file._lock(user_file) is None
     assert replaced
 
@@ -295,15 +299,55 @@ def test_a_new_refresh_token_that_cannot_be_stored_is_told_kept_and_stored_later
     source = tokens.from_file(user_file)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        failure = refused(source)
-        assert (failure.code, failure.retryable, failure.needs_user) == ("not_stored", False, False)
-        assert "No space left" in str(failure)
-        first = value(source)  # the access token that came with it
-        assert refused(source, stale=first).code == "not_stored"
+        for _ in range(3):  # nobody gets the access token that came with it, and no other one is asked for
+            failure = refused(source)
+            assert (failure.code, failure.retryable, failure.needs_user) == ("not_stored", False, False)
+            assert "No space left" in str(failure)
+        assert refused(source, stale="another").code == "not_stored"
+    assert outcomes(endpoint) == ["granted"]
     assert user_file.read_bytes() == before
     assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
-    assert value(source, stale=first) != first
+    assert endpoint.state(value(source)) == "good"
+    assert user_file.read_bytes() != before
     assert endpoint.state(value(tokens.from_file(user_file))) == "good"
+    assert set(outcomes(endpoint)) == {"granted"}
+
+
+def test_the_access_token_that_came_with_it_is_given_once_both_are_in_the_file(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(user_file, token=None, expiry=None)
+    source = tokens.from_file(user_file)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        refused(source)
+    assert value(source) == content(user_file)["token"]
+    assert outcomes(endpoint) == ["granted"]
+
+
+def test_a_token_that_is_good_for_a_minute_more_is_no_way_round_the_store(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.lifetime = 60
+    source = tokens.from_file(user_file)
+    value(source)
+    monkeypatch.setattr(os, "fsync", full)
+    assert [refused(source).code, refused(source).code] == ["not_stored", "not_stored"]
+    assert outcomes(endpoint) == ["granted", "granted"]
+
+
+def test_a_user_who_signed_in_again_meanwhile_is_not_undone_by_what_is_stored_later(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tokens.from_file(user_file)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        refused(source)
+    again = endpoint.authorized_user("bob")
+    user_file.write_text(json.dumps(again))
+    value(source)
+    assert endpoint.requests[-1].user == "bob"
+    assert content(user_file)["refresh_token"] != again["refresh_token"]
     assert set(outcomes(endpoint)) == {"granted"}
 
 
@@ -350,14 +394,19 @@ def test_a_callback_that_fails_is_told_and_asked_again(endpoint: TokenEndpoint) 
 
     def store(token: str) -> None:
         stored.append(token)
-        if len(stored) == 1:
+        if len(stored) < 3:
             raise OSError(token)
 
-    source = tokens.GoogleTokens(user_credentials(endpoint), on_rotate=store)
-    failure = refused(source)
-    assert (failure.code, stored[0] in str(failure)) == ("not_stored", False)
+    credentials = user_credentials(endpoint)
+    source = tokens.GoogleTokens(credentials, on_rotate=store)
+    for _ in range(2):
+        failure = refused(source)
+        assert (failure.code, stored[0] in str(failure)) == ("not_stored", False)
+    assert value(source) == credentials.token
+    assert stored == [credentials.refresh_token] * 3
+    assert outcomes(endpoint) == ["granted"]
     value(source, stale=value(source))
-    assert len(stored) == 2
+    assert len(set(stored)) == 2
 
 
 def test_without_a_callback_the_new_refresh_token_is_used_all_the_same(endpoint: TokenEndpoint) -> None:

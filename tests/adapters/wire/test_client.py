@@ -528,6 +528,24 @@ def test_a_server_that_says_the_credential_back_does_not_put_it_into_an_error(
         assert message not in text
 
 
+@pytest.mark.parametrize("cut", ["{0:.60}...", "...{1}", "{0:.40}...{1}", "{0:.39}", "{0}"])
+def test_a_server_that_says_a_part_of_the_command_back_does_not_put_it_into_an_error(
+    protocol: Protocol, cut: str
+) -> None:
+    """Sendmail's "Command unrecognized" keeps the beginning and the end, others cut at some octet."""
+    wire = protocol.xoauth2()
+    sent = wire.command().octets.rstrip().decode()
+    message = sent.rpartition(" ")[2]
+    said = protocol.says("unknown: " + cut.format(sent, sent[-30:]))
+
+    before = wire.shown(said)
+    wire.receive(said)
+
+    runs = {message[at : at + 12] for at in range(len(message) - 11)}
+    for text in (before, wire.shown(said), wire.server_text, sinks(wire), repr(getattr(wire, "reply", ""))):
+        assert [run for run in runs if run in text] == []
+
+
 @pytest.mark.parametrize("line", ["no", "yes", "garbage", "challenge"])
 def test_the_credential_is_not_in_an_error_wherever_the_server_says_it(protocol: Protocol, line: str) -> None:
     wire = protocol.xoauth2(initial_response=False)

@@ -79,6 +79,8 @@ def test_what_is_no_pop_reply_ends_it(line: bytes) -> None:
         (b"-ERR [AUTH/SOME/DETAIL] x", AuthenticationFailed, "credentials", "AUTH/SOME/DETAIL"),
         (b"-ERR [SYS/TEMP] x", TemporaryFailure, "unavailable", "SYS/TEMP"),
         (b"-ERR [SYS/TEMP/FUTURE] x", TemporaryFailure, "unavailable", "SYS/TEMP/FUTURE"),
+        (b"-ERR [SYS/TEMP/ldap:389] x", TemporaryFailure, "unavailable", "SYS/TEMP/LDAP:389"),
+        (b"-ERR [IN-USE/a.b] x", TemporaryFailure, "unavailable", "IN-USE/A.B"),
         (b"-ERR [SYS/TEMPERED] x", AuthenticationFailed, "credentials", "SYS/TEMPERED"),
         (b"-ERR [SYS/PERM] x", AuthenticationFailed, "disabled", "SYS/PERM"),
         (b"-ERR [SYS] x", AuthenticationFailed, "credentials", "SYS"),

@@ -478,3 +478,65 @@ def test_longest_lines_are_those_that_a_reader_must_take() -> None:
     assert smtp.ServerWire(["PLAIN"]).longest_line > 12_288
     assert pop.ServerWire(["PLAIN"]).longest_line > 65_536
     assert imap.ServerWire(["PLAIN"]).longest_line > 65_536
+
+
+# --- channel binding
+
+BOUND = sasl.Channel(tls=True, bindings={"tls-exporter": b"e" * 32})
+SCRAM = "SCRAM-SHA-256"
+PASSWORD = sasl.Password("someone@example.com", "correct horse battery")
+
+
+def log_in(
+    protocol: Protocol, settled: Any, *offered: str, mechanism: str, flag_of: sasl.Channel
+) -> sasl.Success | sasl.Failure:
+    """Run a client that sees `flag_of` as its channel against a server that offers so much."""
+    keys = sasl.ScramKeys.derive("correct horse battery")
+    wire = protocol.server(*offered, channel=BOUND)
+    client = protocol.client(sasl.client(mechanism, PASSWORD, channel=flag_of))
+
+    def answer(question: sasl.Question) -> Any:
+        return sasl.Record("someone@example.com", keys) if isinstance(question, sasl.FindKeys) else NotImplemented
+
+    line = client.command()
+    while wire.result is None:
+        said = settled(wire, wire.receive(line.octets), answer)
+        line = client.receive(said.octets)
+    return wire.result
+
+
+@pytest.mark.parametrize(
+    ("offered", "mechanism", "bindings", "kind"),
+    [
+        ([SCRAM], SCRAM, {}, None),
+        ([SCRAM], SCRAM, BOUND.bindings, None),  # it says "y", and is right
+        ([SCRAM, "SCRAM-SHA-1-PLUS", "X-UNKNOWN-PLUS"], SCRAM, BOUND.bindings, None),
+        ([SCRAM, f"{SCRAM}-PLUS"], SCRAM, {}, None),
+        ([SCRAM, f"{SCRAM}-PLUS"], SCRAM, BOUND.bindings, "credentials"),  # somebody took it off the list
+        ([SCRAM, f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", BOUND.bindings, None),
+        ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", BOUND.bindings, None),
+        ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", {"tls-exporter": b"x" * 32}, "credentials"),
+        ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", {"tls-unique": b"e" * 32}, "credentials"),
+    ],
+)
+def test_a_client_that_could_bind_is_refused_only_where_it_was_offered(
+    *, protocol: Protocol, settled: Any, offered: list[str], mechanism: str, bindings: Any, kind: str | None
+) -> None:
+    channel = sasl.Channel(tls=True, bindings=bindings)
+    result = log_in(protocol, settled, *offered, mechanism=mechanism, flag_of=channel)
+    assert getattr(result, "kind", None) == kind
+
+
+def test_a_twin_may_have_any_name(protocol: Protocol, mechanism: Any) -> None:
+    seen: list[Any] = []
+
+    def server(options: sasl.Options) -> sasl.ServerSteps:
+        seen.append(dict(options.channel.bindings))
+        yield sasl.Challenge(b"")
+        raise AssertionError
+
+    mechanism("X-PLAIN", server=server)
+    mechanism("X-BOUND", server=server, twin="X-PLAIN")
+    for offered in (["X-PLAIN"], ["X-PLAIN", "X-BOUND"]):
+        protocol.server(*offered, channel=BOUND).receive(protocol.command("X-PLAIN"))
+    assert seen == [{}, dict(BOUND.bindings)]

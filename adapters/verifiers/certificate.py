@@ -1,0 +1,133 @@
+"""Whom a TLS client certificate names, for EXTERNAL (RFC 4422 appendix A; RFC 5280 section 4.2.1.6, RFC 8398).
+
+Whether the certificate can be trusted is TLS's to say: a name in it is worth what its CA is worth.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sasl.errors import SASLError, UsageError
+from sasl.prep import saslprep
+from sasl.steps import Accepted, CheckCertificate, Rejected
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from sasl.steps import Question
+
+SMTP_UTF8_MAILBOX: Final = "1.3.6.1.5.5.7.8.9"  # RFC 8398 section 3
+UPN: Final = "1.3.6.1.4.1.311.20.2.3"  # Microsoft's user principal name
+
+_LOWER: Final = {code: chr(code).lower() for code in range(ord("A"), ord("Z") + 1)}
+
+
+def identities(certificate: bytes, *, common_name: bool = False) -> list[str]:
+    """Return the mailboxes that a DER certificate names, each once: the user who shows it is one of them.
+
+    First those of rfc822Name, then SmtpUTF8Mailbox, then Microsoft's UPN. With `common_name`, and if there is none of
+    these, not even one that is left out, the subject's commonName, whatever it is. The domain is in lower case
+    (ASCII), the rest as it stands. Left out is a name that SASLprep refuses or makes another (its local part and its
+    domain are looked at one by one), that is empty or cannot be read; a mailbox without a local part or a domain, for
+    a shorter name is another user's; and an SmtpUTF8Mailbox with an ASCII local part (RFC 8398 section 3).
+    Raises UsageError if the certificate, or its subjectAltName as a whole, cannot be read.
+    """
+    names = _names(certificate, common_name=common_name)
+    del certificate
+    if names is None:
+        raise UsageError("not a certificate in DER, or one whose names cannot be read")
+    return list(dict.fromkeys(folded(name) for name in names))
+
+
+def check(question: Question, *, common_name: bool = False) -> Any:
+    """Answer CheckCertificate by the certificate's own names; NotImplemented for any other question.
+
+    Of several names it is the one that the client wants to be, else the first. Its authzid is compared as it is: it
+    has to have the domain in lower case, as `identities` does, so that each user has one name only. A verifier, or a
+    part of one, for servers whose users are named as in their certificates.
+    """
+    if not isinstance(question, CheckCertificate):
+        return NotImplemented
+    if question.certificate is None:
+        return Rejected("no client certificate")
+    try:
+        names = identities(question.certificate, common_name=common_name)
+    except UsageError as error:
+        return Rejected(str(error))
+    if not names:
+        return Rejected("the client certificate names nobody")
+    return Accepted(question.authzid if question.authzid in names else names[0])
+
+
+def folded(name: str) -> str:
+    """Return a mailbox with its domain in lower case; what is none, as it is.
+
+    In ASCII only: str.lower() makes one name of two that DNS tells apart.
+    """
+    local, at, domain = name.rpartition("@")
+    return local + at + domain.translate(_LOWER) if at else name
+
+
+def _names(certificate: bytes, *, common_name: bool) -> list[str] | None:
+    """Return the usable names as they stand; None if the certificate cannot be read."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+        alternative = _alternative_names(parsed)
+        mailboxes = alternative.get_values_for_type(x509.RFC822Name)
+        others = alternative.get_values_for_type(x509.OtherName)
+        common = [name.value for name in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    except Exception:  # ValueError, InvalidVersion, DuplicateExtension, ...
+        return None
+    international, principal = (
+        [_text(other.value) for other in others if other.type_id.dotted_string == kind]
+        for kind in (SMTP_UTF8_MAILBOX, UPN)
+    )
+    names = [name for name in common if isinstance(name, str)] if common_name else []
+    if mailboxes or international or principal:
+        # A CA that may name some mailboxes only is held to that in rfc822Name: no ASCII ones in the other form.
+        international = [name for name in international if not name.rpartition("@")[0].isascii()]
+        names = [name for name in mailboxes + international + principal if _is_mailbox(name)]
+    return [name for name in names if name and _is_prepared(name)]
+
+
+def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
+    from cryptography import x509
+
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectAlternativeName([])
+
+
+def _text(value: bytes) -> str:
+    """Return the UTF8String that an otherName holds; empty if it holds something else, or more."""
+    from pyasn1.codec.der.decoder import decode
+    from pyasn1.codec.der.encoder import encode
+    from pyasn1.error import PyAsn1Error
+    from pyasn1.type.char import UTF8String
+
+    try:
+        text, _ = decode(value, asn1Spec=UTF8String())
+        return str(text) if encode(text) == value else ""  # it decodes BER, too
+    except (PyAsn1Error, UnicodeError):
+        return ""
+
+
+def _is_mailbox(name: str) -> bool:
+    local, _, domain = name.rpartition("@")
+    return bool(local and domain)
+
+
+def _is_prepared(name: str) -> bool:
+    """Whether whoever prepares the name, as servers do to compare names, has it as it stands.
+
+    Part by part, or a local part that is written from right to left would need such a domain.
+    """
+    local, _, domain = name.rpartition("@")
+    try:
+        return (saslprep(local), saslprep(domain)) == (local, domain)
+    except SASLError:
+        return False

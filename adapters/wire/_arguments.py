@@ -1,0 +1,94 @@
+"""The arguments of an IMAP command as a server reads them: astrings, parentheses, literals (RFC 9051, RFC 7888)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, final
+
+from .line import Line, plain_line, without_end
+
+LONGEST_LITERAL: Final = 4_096
+"""Octets of a literal (RFC 7888 section 5), and the most that those of one command have together."""
+GO_AHEAD: Final = plain_line("+ Go ahead")
+"""What a client waits for before it sends a literal."""
+WRONG_NUMBER: Final = "Too few arguments, or too many"
+"""What is said to a command that has not as many as it takes."""
+
+_LITERAL: Final = re.compile(rb"(?:^| )\{([0-9]{1,20})(\+?)\}$")
+_ARGUMENT: Final = re.compile(rb'(\()|(?:"((?:[^"\\\x00]|\\["\\])*)"|([^"(){\x00-\x20\x7f]+))?(\)*)(?: |$)')
+
+
+@final
+class Arguments:
+    """Collects the arguments of one command, which goes on over several lines if there are literals in it.
+
+    `longest` is how many octets a line has at most; a reader that cuts longer ones gives one that is longer still.
+
+    Attributes:
+        words: the arguments so far; a parenthesis is one too.
+        done: whether there are all of them, or a `refusal`.
+        refusal: why they cannot be read; "" if they can.
+        waits: whether the client waits for GO_AHEAD, or for a refusal of the command; it sends no literal before.
+        must_close: whether a refused literal is on its way, which nobody must take for commands.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self.words: list[bytes] = []
+        self.done = False
+        self.refusal = ""
+        self.waits = False
+        self.must_close = False
+        self._longest = longest
+        self._room = LONGEST_LITERAL
+        self._literal: bytes | None = None  # as much as has come of the one that was announced
+        self._missing = 0  # octets of it
+
+    def receive(self, line: bytes) -> None:
+        """Take what follows the name of the command, without the space before it; then each line, with its end."""
+        self.waits = False
+        fits = len(line) <= self._longest
+        if self._literal is not None:
+            self._literal += line[: self._missing]
+            line, self._missing = line[self._missing :], max(0, self._missing - len(line))
+            if not line:
+                return  # the literal goes on, or ends with this line: then the command goes on in the next one
+            self.words.append(self._literal)
+            self._literal = None
+            fits = fits and (line[:1] == b" " or not without_end(line))
+            line = line.removeprefix(b" ")
+        self._take(without_end(line), fits=fits)
+
+    def answer(self, tag: str) -> Line:
+        """Return the line that refuses the command."""
+        return plain_line("* BYE That literal is too large" if self.must_close else f"{tag} BAD {self.refusal}")
+
+    def _take(self, text: bytes, *, fits: bool) -> None:
+        """Take arguments up to the end or to the next literal."""
+        literal = _LITERAL.search(text)
+        words = _words(text[: literal.start()] if literal else text) if fits else None
+        size = int(literal[1]) if literal else 0
+        if words is None or size > self._room:
+            self.refusal = "Not arguments" if words is None else "That literal is too large"
+            self.must_close = bool(literal and literal[2])
+        self.words += words or []
+        self.done = bool(self.refusal) or literal is None
+        if literal and not self.done:
+            self.waits = not literal[2]
+            self._literal, self._missing = b"", size
+            self._room -= size
+
+
+def _words(text: bytes) -> list[bytes] | None:
+    """Split arguments into atoms, quoted strings and parentheses; None for what is none of them."""
+    words: list[bytes] = []
+    at = 0
+    while at < len(text):
+        match = _ARGUMENT.match(text, at)
+        if match is None or match[0] == b" ":
+            return None
+        opening, quoted, atom, closing = match.groups()
+        if quoted is not None:
+            atom = re.sub(rb"\\(.)", rb"\1", quoted)
+        words += [word for word in (opening, atom, closing or None) if word is not None]
+        at = match.end()
+    return words

@@ -1,0 +1,58 @@
+"""What the mechanisms share that carry names and passwords as text: PLAIN, LOGIN, CRAM-MD5, EXTERNAL."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from sasl.errors import LimitExceeded, UsageError
+from sasl.prep import saslprep
+from sasl.steps import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def controls_in(text: str) -> bool:
+    """Whether a text holds a control character: C0, DEL or C1. Joiners and the like are none: SASLprep drops them."""
+    return _CONTROL.search(text) is not None
+
+
+def check_preparable(texts: Iterable[str], limit: int) -> None:
+    """Raise UsageError for a text, unless it is empty, that a server could not prepare (RFC 4013)."""
+    for text in texts:
+        if text and not saslprep(text, limit=limit):
+            raise UsageError("a name or password of which SASLprep leaves nothing (RFC 4013)")
+
+
+def prepared(text: str, limit: int) -> str:
+    """The form to compare. What cannot be prepared, or of which nothing is left, fails as a wrong password does."""
+    form = ""
+    try:
+        form = saslprep(text, limit=limit)
+    except LimitExceeded:
+        raise
+    except UsageError:
+        pass
+    if text and not form:
+        raise Rejected("a name or password that cannot be prepared (RFC 4013)")
+    return form
+
+
+def utf8(text: str) -> bytes:
+    """Return the octets of a text. Raises UsageError if it has none."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        pass  # the exception holds the password
+    raise UsageError("a name or password that cannot be encoded in UTF-8")
+
+
+def decoded(message: bytes) -> str | None:
+    """Return the text of a message, None if it is not UTF-8."""
+    try:
+        return message.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

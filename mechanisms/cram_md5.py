@@ -1,0 +1,126 @@
+"""CRAM-MD5 (RFC 2195): the server gives a text, the client hashes it with the password.
+
+    S: <RANDOM.TIME@HOST>
+    C: USER SP 32 lower-case hexadecimal digits
+
+Whoever listens can try passwords, the server has to keep them as they are and proves nothing: SCRAM is for that.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+from sasl.errors import ProtocolError, SASLError, UsageError
+from sasl.prep import prepared_secret, saslprep
+from sasl.secret import Secret
+from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
+
+from ._password import controls_in, decoded, prepared, utf8
+
+if TYPE_CHECKING:
+    from sasl.credentials import Password
+    from sasl.steps import ClientSteps, Options, ServerSteps
+
+# Section 2 has a msg-id here. Servers send other texts, too; none at all or octets would make the hash worth guessing.
+_CHALLENGE: Final = re.compile(rb"[ -~]+")
+_DIGEST: Final = re.compile(rb"[0-9a-f]{32}")
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,255}")
+_DECOY: Final = secrets.token_bytes(16)  # hashed with where there is no such user
+_NO_MD5: Final = "CRAM-MD5 needs MD5, which is switched off here (FIPS)"
+
+
+def cram_md5_client(credentials: Password, options: Options, *, prepare: bool = True) -> ClientSteps:
+    """Send the user name and the keyed hash of the challenge.
+
+    Both sides have to hash the same octets, so user name and password are prepared by SASLprep; RFC 2195 says nothing
+    about it. `prepare=False` takes them as they are, for servers that do.
+    """
+    if credentials.authzid:
+        raise UsageError("CRAM-MD5 cannot say whom to act as")
+    authcid = credentials.authcid
+    if prepare:
+        authcid = saslprep(authcid, limit=options.limits.prep_characters)
+    if not authcid or authcid.endswith(" ") or controls_in(authcid):
+        raise UsageError("a user name of CRAM-MD5 is not empty, ends with no space and holds no control character")
+    user, key = utf8(authcid), _key(credentials.password, options, prepare=prepare)
+    if not _has_md5():
+        raise UsageError(_NO_MD5)
+
+    challenge = yield None
+    if not _CHALLENGE.fullmatch(challenge):
+        raise ProtocolError("a challenge of CRAM-MD5 is printable ASCII and not empty")
+    yield Complete(b"%s %s" % (user, _digest(key, challenge)))
+
+
+def cram_md5_server(options: Options, *, prepare: bool = True, challenge: bytes | None = None) -> ServerSteps:
+    """Ask FindSecret for the password of the prepared user name, a `Secret` or str, and compare the hash.
+
+    `prepare=False` takes the user name as it came and the password as it is kept. `challenge` is for tests: a server
+    that gives one twice lets in whoever heard the answer.
+    """
+    challenge = _new_challenge(options.channel.host) if challenge is None else challenge
+    if not _CHALLENGE.fullmatch(challenge):
+        raise Unavailable("a challenge of CRAM-MD5 is printable ASCII and not empty")
+    if not _has_md5():
+        raise Unavailable(_NO_MD5)
+    authcid, digest = _parse((yield Challenge(challenge)))
+    if prepare:
+        authcid = prepared(authcid, options.limits.prep_characters)
+
+    record = yield from ask(FindSecret(authcid, "CRAM-MD5", None))
+    key = _DECOY if record is None else _kept(record.value, options, prepare=prepare)
+    if not hmac.compare_digest(_digest(key, challenge), digest) or record is None:
+        raise Rejected("wrong password")
+    return Verified(record.identity)
+
+
+def _parse(message: bytes) -> tuple[str, bytes]:
+    """Return user name and digest, split at the last space: a name may hold one."""
+    user, _, digest = message.rpartition(b" ")
+    name = decoded(user)
+    if not name or name.endswith(" ") or controls_in(name) or not _DIGEST.fullmatch(digest):
+        raise ProtocolError("not a response of CRAM-MD5 (RFC 2195 section 2)")
+    return name, digest
+
+
+def _new_challenge(host: str | None) -> bytes:
+    """A msg-id that nobody can foresee or has seen before (section 2). A host that has no place in one is left out."""
+    name = host if host and _HOST.fullmatch(host) else "localhost"
+    return b"<%d.%d@%s>" % (secrets.randbits(128), time.time(), name.encode("ascii"))
+
+
+def _key(password: Secret, options: Options, *, prepare: bool) -> bytes:
+    """Return what is hashed with. Raises UsageError for a password that cannot be used."""
+    if prepare:
+        password = prepared_secret(password, limit=options.limits.prep_characters)
+    key = utf8(password.reveal())
+    if not key or key.count(0):
+        raise UsageError("a password of CRAM-MD5 is not empty and holds no NUL, which HMAC takes for padding")
+    return key
+
+
+def _kept(value: object, options: Options, *, prepare: bool) -> bytes:
+    key = b""
+    try:
+        key = _key(value if isinstance(value, Secret) else Secret(value), options, prepare=prepare)  # type: ignore[arg-type]
+    except SASLError:
+        pass  # its frames hold the password
+    if not key:
+        raise Unavailable("what is kept of the user is no password, or one that cannot be prepared (RFC 4013)")
+    return key
+
+
+def _digest(key: bytes, challenge: bytes) -> bytes:
+    return hmac.digest(key, challenge, "md5").hex().encode("ascii")
+
+
+def _has_md5() -> bool:
+    try:
+        _digest(b"", b"")
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,307 @@
+"""SCRAM (RFC 5802, RFC 7677): each side proves that it knows the password, or keys made of it, and neither sends it.
+
+    C: HEADER n=USER,r=NONCE
+    S: r=NONCE+MORE,s=SALT,i=ITERATIONS
+    C: c=HEADER+BINDING,r=NONCE+MORE,p=PROOF
+    S: v=SIGNATURE
+
+One script for every hash, with and without channel binding (-PLUS): the name that it runs under tells. The grammar is
+in `_scram_messages`, the keys are in `sasl.keys`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from sasl.base64 import encode
+from sasl.errors import LimitExceeded, PolicyViolation, ProtocolError, ServerNotProven, UsageError
+from sasl.gs2 import Gs2Header
+from sasl.keys import HASHES, ClientKeys, KeyCache, ScramKeys, derive, fingerprint
+from sasl.prep import prepared_secret, saslprep
+from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Rejected, Unavailable, Verified, ask
+
+from . import _scram_messages as messages
+from ._password import utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sasl.credentials import Password
+    from sasl.keys import Keys
+    from sasl.steps import ClientSteps, Options, ServerSteps
+
+T = TypeVar("T")
+
+KEYS: Final = KeyCache()
+"""Where clients of this process keep their keys, unless they are told otherwise."""
+
+_NONCE: Final = 18  # random octets, 24 characters
+_DECOY: Final = (os.urandom(32), 4_096, 16)
+_LEAST_SECRET: Final = 16  # octets
+_LONGEST_SALT: Final = 4_096  # octets, as in `ScramKeys`
+_MOST_ITERATIONS: Final = 2**31 - 1
+_PLUS: Final = "-PLUS"
+_NOBODY: Final = {
+    name: ScramKeys(name, b"-", 1, *(os.urandom(hashlib.new(name).digest_size) for _ in range(2)))
+    for name in HASHES.values()
+}
+"""Keys in the place of those of an unknown user; nobody can prove that he knows them, and nobody is let in by them."""
+
+# RFC 5801 section 5, from the server's side: what is wrong with a flag. "Offered" is whether this server offers -PLUS.
+_WRONG_FLAG: Final[Mapping[tuple[bool, bool, str], str]] = {
+    # -PLUS, offered, flag
+    (False, False, "n"): "",
+    (False, False, "y"): "",
+    (False, False, "p"): "channel-binding-not-supported",
+    (False, True, "n"): "",
+    (False, True, "y"): "server-does-support-channel-binding",  # somebody took -PLUS out of the list
+    (False, True, "p"): "channel-binding-not-supported",
+    (True, False, "n"): "channel-binding-not-supported",
+    (True, False, "y"): "channel-binding-not-supported",
+    (True, False, "p"): "channel-binding-not-supported",
+    (True, True, "n"): "channel-bindings-dont-match",
+    (True, True, "y"): "channel-bindings-dont-match",
+    (True, True, "p"): "",
+}
+# What a server's error is about, where it is not the credential.
+_KINDS: Final[Mapping[str, str]] = {
+    "no-resources": "unavailable",
+    "channel-bindings-dont-match": "policy",
+    "server-does-support-channel-binding": "policy",
+    "channel-binding-not-supported": "policy",
+    "unsupported-channel-binding-type": "policy",
+}
+
+
+def scram_client(
+    credentials: Password,
+    options: Options,
+    *,
+    keys: Keys | None = KEYS,
+    prepare: bool = True,
+    nonce: bytes | None = None,
+) -> ClientSteps:
+    """Prove the password and check the server's proof (RFC 5802 section 5).
+
+    A -PLUS name binds to the first of the channel's bindings. `keys` keeps what PBKDF2 made of the password, never the
+    password, once the server has proved itself; it must not fail. None keeps nothing. `prepare=False` hashes the
+    password as it is, for servers that store it so. `nonce` is for tests: printable ASCII without a comma.
+    """
+    hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
+    header, data = _header(credentials.authzid, options)
+    username, password = _prepared(credentials, options, prepare=prepare)
+    nonce = _new_nonce() if nonce is None else nonce
+    first = messages.client_first_bare(username, nonce)
+
+    challenge = yield header + first
+    server = messages.parse_server_first(challenge)
+    if isinstance(server, str):
+        yield _refusal(server)
+        return  # pragma: no cover -- no script goes on after an ErrorAnswer
+    _check(server, nonce, options)
+    login = hash_name, username, server.salt, server.iterations, fingerprint(password)
+    known = None if keys is None else keys.get(login)
+    kept = known or ClientKeys(*derive(password, hash_name, server.salt, server.iterations))
+    final = messages.client_final_without_proof(header + data, server.nonce)
+    signed = b"%s,%s,%s" % (first, challenge, final)
+    proof = _xor(kept.client_key, hmac.digest(_hashed(hash_name, kept.client_key), signed, hash_name))
+
+    signature = messages.parse_server_final((yield b"%s,p=%s" % (final, encode(proof))))
+    if isinstance(signature, str):
+        yield _refusal(signature)
+    elif not hmac.compare_digest(signature, hmac.digest(kept.server_key, signed, hash_name)):
+        raise ServerNotProven("the server's signature is wrong: it does not know the password")
+    if keys is not None and known is None:
+        keys[login] = kept
+    yield Complete(b"")
+
+
+def scram_server(
+    options: Options,
+    *,
+    decoy: tuple[bytes, int] | tuple[bytes, int, int] = _DECOY,
+    send_errors: bool = False,
+    prepare: bool = True,
+    nonce: bytes | None = None,
+) -> ServerSteps:
+    """Ask FindKeys for the user's `ScramKeys` and check the proof (RFC 5802 section 5).
+
+    The channel's bindings say what a client may bind to, and that -PLUS is offered. `decoy` is what unknown users are
+    made of: a secret of 16 octets or more for their salts, their iterations, and, if it is not 16, the octets of their
+    salts. Give the same ones to all workers, and what most users have, or the salt or the count tells who is known (by
+    default a secret of this process, and 4,096). `send_errors` tells the client what is wrong ("e=", section 7) in a
+    last challenge, which costs a turn. `prepare=False` looks for the user name as it came. `nonce` is for tests.
+    Raises UsageError for a decoy that is none.
+    """
+    steps = _served(options, _Decoy.of(*decoy), _new_nonce() if nonce is None else nonce, prepare=prepare)
+    return _explained(steps) if send_errors else steps
+
+
+def _served(options: Options, decoy: _Decoy, nonce: bytes, *, prepare: bool) -> ServerSteps:
+    hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
+    first = _understood(messages.parse_client_first, (yield Challenge(b"")))
+    data = _binding(first.header, options)
+    authcid, authzid = first.username, first.header.authzid
+    if prepare:
+        authcid = _prepared_name(authcid, options)
+        authzid = None if authzid is None else _prepared_name(authzid, options)
+    salt = decoy.salt(authcid, hash_name)  # for known users too: they take as long
+
+    record = yield from ask(FindKeys(authcid, hash_name))
+    keys = _NOBODY[hash_name] if record is None else record.value
+    if not isinstance(keys, ScramKeys) or keys.hash != hash_name:
+        raise Unavailable(f"the record holds no ScramKeys for {hash_name}")
+    salt, iterations = (salt, decoy.iterations) if record is None else (keys.salt, keys.iterations)
+    nonce = first.nonce + nonce
+    challenge = messages.server_first(nonce, salt, iterations)
+    final = _understood(messages.parse_client_final, (yield Challenge(challenge)))
+    if not hmac.compare_digest(final.nonce, nonce):
+        raise Rejected("other-error")
+    if not hmac.compare_digest(final.binding, first.gs2 + data):
+        raise Rejected("channel-bindings-dont-match")
+    signed = b"%s,%s,%s" % (first.bare, challenge, final.unproved)
+    # A proof that begins with zeros may come without them: only one of its full length is right.
+    client_key = _xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
+    right = hmac.compare_digest(_hashed(hash_name, client_key), keys.stored_key)
+    if not right or len(final.proof) != len(keys.stored_key) or record is None:
+        raise Rejected("invalid-proof")
+    signature = hmac.digest(keys.server_key, signed, hash_name)
+    return Verified(record.identity, authzid, b"v=" + encode(signature))
+
+
+# --- the client's helpers
+
+
+def _header(authzid: str | None, options: Options) -> tuple[bytes, bytes]:
+    """Return the GS2 header and the channel-binding data that goes with it (RFC 5801 section 5).
+
+    "p" for a -PLUS name, "y" for a client that could and is not offered it, "n" for one that cannot.
+    """
+    bindings = options.channel.bindings
+    if not options.mechanism.endswith(_PLUS):
+        return Gs2Header("y" if bindings else "n", None, authzid or None).encode(), b""
+    for kind, data in bindings.items():
+        return Gs2Header("p", kind, authzid or None).encode(), data
+    raise UsageError(f"{options.mechanism} needs channel-binding data, and the channel has none")
+
+
+def _prepared(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
+    """Return the user name and the password that are hashed (RFC 5802 sections 2.2 and 5.1)."""
+    username, password = credentials.authcid, credentials.password
+    if prepare:
+        limit = options.limits.prep_characters
+        username = saslprep(username, limit=limit)
+        password = prepared_secret(password, stored=True, limit=limit)
+    if not username or not password:
+        raise UsageError("SCRAM needs a user name and a password of which SASLprep leaves something (RFC 5802)")
+    utf8(password.reveal())
+    return username, password.reveal()
+
+
+def _check(server: messages.ServerFirst, nonce: bytes, options: Options) -> None:
+    """Refuse a nonce that does not extend ours, and a count that makes the password cheap or this login dear."""
+    if not server.nonce.startswith(nonce) or len(server.nonce) == len(nonce):
+        raise ProtocolError("the server's nonce does not extend ours (RFC 5802 section 5)")
+    least, most = options.limits.min_iterations, options.limits.max_iterations
+    if not least <= server.iterations <= most:
+        raise PolicyViolation(f"the server wants {server.iterations} iterations, allowed are {least} to {most}")
+
+
+def _refusal(error: str) -> ErrorAnswer:
+    """Return what a server's error is answered by: nothing."""
+    return ErrorAnswer(b"", {"error": error}, _KINDS.get(error))
+
+
+# --- the server's helpers
+
+
+def _understood(parse: Callable[[bytes], T], message: bytes) -> T:
+    """Parse a message; a mandatory extension is refused as such, not as malformed (RFC 5802 section 5.1)."""
+    try:
+        return parse(message)
+    except ProtocolError:
+        if not messages.is_extended(message):
+            raise
+    raise Rejected("extensions-not-supported")
+
+
+def _binding(header: Gs2Header, options: Options) -> bytes:
+    """Return the channel-binding data that the client has to know; of none where it does not bind."""
+    bindings = options.channel.bindings
+    if wrong := _WRONG_FLAG[options.mechanism.endswith(_PLUS), bool(bindings), header.flag]:
+        raise Rejected(wrong)
+    if header.binding is None:
+        return b""
+    if header.binding not in bindings:
+        raise Rejected("unsupported-channel-binding-type")
+    return bindings[header.binding]
+
+
+def _prepared_name(name: str, options: Options) -> str:
+    """Return the form of a name to compare. What cannot be prepared is refused."""
+    prepared = ""
+    try:
+        prepared = saslprep(name, limit=options.limits.prep_characters)
+    except LimitExceeded:
+        raise
+    except UsageError:
+        pass
+    if not prepared:
+        raise Rejected("invalid-username-encoding")
+    return prepared
+
+
+class _Decoy(NamedTuple):
+    """What users are made of whom nobody knows."""
+
+    secret: bytes
+    iterations: int
+    octets: int
+
+    @classmethod
+    def of(cls, secret: object, iterations: object, octets: object = _DECOY[2]) -> _Decoy:
+        """Return a decoy. Raises UsageError for what is none."""
+        if not isinstance(secret, bytes) or len(secret) < _LEAST_SECRET:
+            raise UsageError(f"the secret of a decoy is {_LEAST_SECRET} octets or more")
+        if type(iterations) is not int or not 0 < iterations <= _MOST_ITERATIONS:
+            raise UsageError(f"the iterations of a decoy are a number from 1 to {_MOST_ITERATIONS}")
+        if type(octets) is not int or not 0 < octets <= _LONGEST_SALT:
+            raise UsageError(f"the salt of a decoy has 1 to {_LONGEST_SALT} octets")
+        return cls(secret, iterations, octets)
+
+    def salt(self, authcid: str, hash_name: str) -> bytes:
+        """Return the salt of a user: the same each time."""
+        salt = hmac.digest(self.secret, f"{hash_name} {authcid}".encode(), "sha512")
+        while len(salt) < self.octets:
+            salt += hmac.digest(self.secret, salt, "sha512")
+        return salt[: self.octets]
+
+
+def _explained(steps: ServerSteps) -> ServerSteps:
+    """Run a script; where it refuses, send the name of the error first."""
+    try:
+        return (yield from steps)
+    except Rejected as rejected:
+        error = rejected.reason if rejected.reason in messages.SERVER_ERRORS else "invalid-proof"
+        yield Challenge(b"e=" + error.encode("ascii"), refusal=rejected)
+        raise
+
+
+# --- both
+
+
+def _new_nonce() -> bytes:
+    return encode(os.urandom(_NONCE))
+
+
+def _hashed(hash_name: str, octets: bytes) -> bytes:
+    digest: bytes = getattr(hashlib, hash_name)(octets).digest()  # takes half as long as hashlib.new
+    return digest
+
+
+def _xor(left: bytes, right: bytes) -> bytes:
+    size = max(len(left), len(right))  # a peer may send a proof of another length, which is just a wrong one
+    return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(size)
