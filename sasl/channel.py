@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, final
 
 from .errors import UsageError
 from .secret import octets
+from .typed import TYPE_CHECKING, final
+from .value import field, value
+
+if TYPE_CHECKING:
+    from typing import Final
 
 _NO_BINDINGS: Final[Mapping[str, bytes]] = MappingProxyType({})
 _TYPES: Final = (
@@ -22,7 +25,7 @@ _TYPES: Final = (
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Channel:
     """Describes the connection to `choose`, `offer`, `client` and `server`.
 

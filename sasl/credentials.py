@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final, runtime_checkable
-
 from .errors import UsageError
 from .secret import Secret
+from .typed import TYPE_CHECKING, Protocol, final, runtime_checkable
+from .value import value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
+    from typing import Final, TypeAlias
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False)
+@value
 class AccessToken:
     """What a token source gives.
 
@@ -47,7 +47,7 @@ Token: TypeAlias = "str | Secret | TokenSource | Callable[[], str | AccessToken 
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False)
+@value
 class Password:
     """A user name and its password.
 
@@ -73,7 +73,7 @@ class Password:
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False, repr=False)
+@value
 class Bearer:
     """A mailbox and a bearer token for it (RFC 6750).
 
@@ -101,7 +101,7 @@ class Bearer:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class External:
     """What the layer below proved, for instance a TLS client certificate (RFC 4422 appendix A)."""
 
@@ -109,7 +109,7 @@ class External:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Anonymous:
     """Nobody, with a trace for the server's log: an e-mail address or a token of up to 255 characters (RFC 4505)."""
 

@@ -7,11 +7,13 @@ one could hold a credential.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final, TypeVar
 
+    E = TypeVar("E", bound=BaseException)
 
 # A refusal with one of these statuses may be cured by a new token: Gmail answers 400 to an expired
 # one, Dovecot 401, RFC 7628 section 3.2.2 says invalid_token. Absent (Microsoft, unreadable JSON): unknown.
@@ -138,9 +140,6 @@ class TokenError(SASLError):
         self.code = code
         self.retryable = retryable
         self.needs_user = needs_user
-
-
-E = TypeVar("E", bound=BaseException)
 
 
 def bare(error: E) -> E:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
 from .credentials import Anonymous, Bearer, Credentials, External, Password
@@ -19,8 +17,12 @@ from .exchange import ClientExchange, ServerExchange
 from .limits import DEFAULT_LIMITS, Limits
 from .secret import Secret
 from .steps import CheckAnonymous, CheckCertificate, CheckPassword, CheckToken, Options, Question
+from .typed import TYPE_CHECKING, cast, final
+from .value import KW_ONLY, value
 
 if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
+
     from .steps import ClientSteps, ServerSteps
 
 BUILT_IN: Final = "sasl.mechanisms"
@@ -28,7 +30,7 @@ BUILT_IN: Final = "sasl.mechanisms"
 ENTRY_POINTS: Final = "sasl.mechanisms"
 """The entry-point group in which other packages name a row; looked at only for names that are not built in."""
 
-Script: TypeAlias = Callable[..., Any] | str
+Script: TypeAlias = Callable[..., "Any"] | str
 
 _NAME: Final = re.compile(r"(?!__)[A-Z0-9_-]{1,20}")
 _LONGEST: Final = 20
@@ -41,7 +43,7 @@ _ASKED_FOR: Final[dict[type, tuple[type[Question], ...]]] = {
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Mechanism:
     """A row of the table: one mechanism and what choosing it depends on.
 

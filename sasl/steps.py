@@ -8,12 +8,15 @@ by returning `Verified`. See docs/decisions/0002-mechanisms-are-scripts.md.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, TypeAlias, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
 from .limits import DEFAULT_LIMITS, Limits
 from .secret import Secret, octets
+from .typed import TYPE_CHECKING, final
+from .value import field, value
+
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Final, TypeAlias
 
 KINDS: Final = (
     "credentials",
@@ -33,7 +36,7 @@ KINDS: Final = (
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Options:
     """What a script is told besides its credentials.
 
@@ -52,7 +55,7 @@ class Options:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Complete:
     """The client's last message: after it, and only then, may the server say yes."""
 
@@ -63,7 +66,7 @@ class Complete:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class ErrorAnswer:
     """What an error challenge is owed; only a no may follow.
 
@@ -93,7 +96,7 @@ ClientSteps: TypeAlias = Generator[ClientStep, bytes, None]
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Challenge:
     """A message to the client.
 
@@ -111,7 +114,7 @@ class Challenge:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Verified:
     """How a server script ends well: who it is, and what it still wants.
 
@@ -133,7 +136,7 @@ class Verified:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """Yes, and this is who it is."""
 
@@ -141,7 +144,7 @@ class Accepted:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Record:
     """What a lookup found: who it is, and the stored keys or the secret to verify with."""
 
@@ -214,7 +217,7 @@ class Question:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class CheckPassword(Question):
     """Is this the user's password? `password` is a `Secret`, which compares with a str in constant time."""
 
@@ -223,7 +226,7 @@ class CheckPassword(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class CheckToken(Question):
     """Is this token good, and for this mailbox? `username` is None where the client named none.
 
@@ -237,7 +240,7 @@ class CheckToken(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class CheckCertificate(Question):
     """Whom does the client certificate of the TLS layer name? `certificate` is DER, or None if unknown here."""
 
@@ -249,7 +252,7 @@ class CheckCertificate(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class CheckAnonymous(Question):
     """May an anonymous client in? `trace` is what it left for the log (RFC 4505), unverified."""
 
@@ -257,7 +260,7 @@ class CheckAnonymous(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Authorize(Question):
     """May `identity` act as `authzid`? The engine asks; a script cannot forget it."""
 
@@ -272,7 +275,7 @@ class Authorize(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class FindKeys(Question):
     """The stored SCRAM keys of a user for a hash ("sha256").
 
@@ -286,7 +289,7 @@ class FindKeys(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class FindSecret(Question):
     """The plain password of a user, for the mechanisms that need it (CRAM-MD5, DIGEST-MD5, APOP)."""
 
@@ -296,7 +299,7 @@ class FindSecret(Question):
     realm: str | None
 
 
-ServerSteps: TypeAlias = Generator[Challenge | Question, Any, Verified]
+ServerSteps: TypeAlias = Generator[Challenge | Question, "Any", Verified]
 
 
 def ask(question: Question) -> Generator[Question, Any, Any]:
@@ -321,7 +324,7 @@ def ask(question: Question) -> Generator[Question, Any, Any]:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Success:
     """The exchange is over, with a yes.
 
@@ -340,7 +343,7 @@ class Success:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Failure:
     """The exchange is over, with a no. `reason` is for the log; what the client is told follows from `kind`."""
 

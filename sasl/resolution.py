@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from .credentials import AccessToken, Anonymous, Bearer, External, Password, TokenSource
 from .errors import TokenError, UsageError, bare
 from .secret import Secret
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from typing import Any, TypeVar
 
-C = TypeVar("C", Password, Bearer, External, Anonymous)
+    C = TypeVar("C", Password, Bearer, External, Anonymous)
 
 
 def resolve(credentials: C, *, stale: str | Secret | None = None) -> C:
