@@ -38,7 +38,7 @@ class Credentials(Protocol):
 
 def is_credentials(value: object) -> TypeGuard[Credentials]:
     """Whether a value is what `Credentials` describes; isinstance says the same, but loads inspect (Python 3.12)."""
-    return all(hasattr(value, part) for part in ("user", "secret", "is_token"))
+    return hasattr(value, "user") and hasattr(value, "secret") and hasattr(value, "is_token")
 
 
 @final
