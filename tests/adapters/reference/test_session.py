@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sasl.adapters.reference import Checks, Endpoint, Servers, Verifier
+    from sasl.steps import Answer
 
 PROTOCOLS = ("imap", "pop", "smtp")
 STARTTLS = {"imap": b"a STARTTLS\r\n", "pop": b"STLS\r\n", "smtp": b"STARTTLS\r\n"}
@@ -246,7 +247,7 @@ class Slow:
         self.answers = verifier.answers
         self.asked = asyncio.Event()
 
-    async def __call__(self, question: sasl.Question) -> sasl.Answer:
+    async def __call__(self, question: sasl.Question) -> Answer:
         self.asked.set()
         await asyncio.Event().wait()
         return None
@@ -297,7 +298,7 @@ class Broken:
             raise RuntimeError("wonderland")
         return self.verifier.answers
 
-    def __call__(self, question: sasl.Question) -> sasl.Answer:
+    def __call__(self, question: sasl.Question) -> Answer:
         raise RuntimeError("wonderland")
 
 
