@@ -31,8 +31,8 @@ from sasl import Bearer, Channel, Password, Policy, Secret
 from sasl.adapters.cli import main
 from sasl.adapters.reference import running
 
+from ..support.leaks import chain, locals_of, reachable, seen, shown_by
 from .conftest import NOBODY, OFF, PASSWORD, PROTOCOLS, TOKENS, USER, WRONG, connect, log_in
-from .leaks import chain, locals_of, reachable, seen, shown_by
 from .logins import (
     MECHANISMS,
     PASSWORDS,
