@@ -21,7 +21,7 @@ from sasl.errors import LimitExceeded, PolicyViolation, ProtocolError, ServerNot
 from sasl.gs2 import Gs2Header
 from sasl.keys import HASHES, ClientKeys, KeyCache, ScramKeys, derive, fingerprint
 from sasl.prep import prepared_secret, saslprep
-from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Rejected, Unavailable, Verified, ask
+from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Harmless, Rejected, Unavailable, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
 from . import _scram_messages as messages
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Final, TypeVar
 
     from sasl.credentials import Password
+    from sasl.errors import Kind
     from sasl.keys import Keys
     from sasl.steps import ClientSteps, Options, ServerSteps
 
@@ -69,7 +70,7 @@ _WRONG_FLAG: Final[Mapping[tuple[bool, bool, str], str]] = {
     (True, True, "p"): "",
 }
 # What a server's error is about, where it is not the credential.
-_KINDS: Final[Mapping[str, str]] = {
+_KINDS: Final[Mapping[str, Kind]] = {
     "no-resources": "unavailable",
     "channel-bindings-dont-match": "policy",
     "server-does-support-channel-binding": "policy",
@@ -98,7 +99,7 @@ def scram_client(
     nonce = _new_nonce() if nonce is None else nonce
     first = messages.client_first_bare(username, nonce)
 
-    challenge = yield header + first
+    challenge = yield Harmless(header + first)
     server = messages.parse_server_first(challenge)
     if isinstance(server, str):
         yield _refusal(server)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .channel import Channel
+    from .channel import Channel, LazyBindings
     from .credentials import AccessToken, Anonymous, Bearer, Credentials, External, Password, TokenSource
     from .errors import (
         AuthenticationFailed,
         AuthorizationFailed,
         Cancelled,
         ConnectionLost,
+        Kind,
         LimitExceeded,
         MechanismUnavailable,
         PolicyViolation,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Failure,
         FindKeys,
         FindSecret,
+        Harmless,
         Options,
         Question,
         Record,
@@ -78,6 +80,7 @@ __all__ = [  # noqa: RUF022 -- by audience
     "resolve",
     "resolve_async",
     "Channel",
+    "LazyBindings",
     "Policy",
     "Pins",
     "Limits",
@@ -89,6 +92,7 @@ __all__ = [  # noqa: RUF022 -- by audience
     "KeyCache",
     # what goes wrong
     "SASLError",
+    "Kind",
     "UsageError",
     "MechanismUnavailable",
     "PolicyViolation",
@@ -132,6 +136,7 @@ __all__ = [  # noqa: RUF022 -- by audience
     "known_mechanisms",
     "Options",
     "ClientSteps",
+    "Harmless",
     "Complete",
     "ErrorAnswer",
     "ServerSteps",
@@ -141,10 +146,10 @@ __all__ = [  # noqa: RUF022 -- by audience
 
 # Each name is loaded when it is first used: who logs in pays for no server, who serves for no policy.
 _MODULES = {
-    "channel": "Channel",
+    "channel": "Channel LazyBindings",
     "credentials": "AccessToken Anonymous Bearer Credentials External Password TokenSource",
     "errors": (
-        "AuthenticationFailed AuthorizationFailed Cancelled ConnectionLost LimitExceeded MechanismUnavailable "
+        "AuthenticationFailed AuthorizationFailed Cancelled ConnectionLost Kind LimitExceeded MechanismUnavailable "
         "PolicyViolation ProtocolError SASLError ServerNotProven TemporaryFailure TokenError UsageError"
     ),
     "exchange": "ClientExchange ServerExchange State",
@@ -157,8 +162,8 @@ _MODULES = {
     "settlement": "Verifier settle settle_async",
     "steps": (
         "KINDS Accepted Authorize Challenge CheckAnonymous CheckCertificate CheckPassword CheckToken ClientSteps "
-        "Complete ErrorAnswer Failure FindKeys FindSecret Options Question Record Rejected ServerSteps Success "
-        "Unavailable Verified ask"
+        "Complete ErrorAnswer Failure FindKeys FindSecret Harmless Options Question Record Rejected ServerSteps "
+        "Success Unavailable Verified ask"
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

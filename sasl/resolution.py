@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from types import CoroutineType
 
-from .credentials import AccessToken, Anonymous, Bearer, External, Password, TokenSource
+from .credentials import AccessToken, Bearer, TokenSource
 from .errors import TokenError, UsageError, bare
 from .secret import Secret
-from .typed import TYPE_CHECKING
+from .typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from typing import Any, TypeVar
 
-    C = TypeVar("C", Password, Bearer, External, Anonymous)
+    from .credentials import Credentials
+
+    C = TypeVar("C", bound=Credentials)
 
 
 def resolve(credentials: C, *, stale: str | Secret | None = None) -> C:
@@ -30,7 +32,7 @@ def resolve(credentials: C, *, stale: str | Secret | None = None) -> C:
     stale = None if stale is None else Secret(stale)
     token = _ask(credentials, stale)
     if isinstance(token, Secret):
-        return _fresh(credentials, token, stale)
+        return cast("C", _fresh(credentials, token, stale))
     if isinstance(token, CoroutineType):
         token.close()
     raise UsageError("the token source is asynchronous: use resolve_async")
@@ -49,7 +51,7 @@ async def resolve_async(credentials: C, *, stale: str | Secret | None = None) ->
         raise UsageError("a stale token is a str")
     stale = None if stale is None else Secret(stale)
     token = _ask(credentials, stale)
-    return _fresh(credentials, token if isinstance(token, Secret) else await _awaited(token), stale)
+    return cast("C", _fresh(credentials, token if isinstance(token, Secret) else await _awaited(token), stale))
 
 
 def _ask(credentials: Bearer, stale: Secret | None) -> Secret | Awaitable[Any]:
