@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOPBACK = sasl.Policy(plaintext="loopback")
+COMMANDS = {"IMAP-LOGIN", "POP-USER"}  # which are looked at as well
 PASSWORD = sasl.Password("alice", "wonderland")
 PLAIN = b"\0alice\0wonderland"
 TOKEN = "ya29.Secret-Token"
@@ -220,7 +221,7 @@ def test_watch_is_called_once_before_the_command_with_the_choice_and_the_wire(sp
 
     def watch(choice: sasl.Choice, wire: Any) -> None:
         watched.append((choice.name, wire.turns, wire))
-        assert set(choice.passed_over) == {"X-OTHER"}
+        assert set(choice.passed_over) - COMMANDS == {"X-OTHER"}
 
     speech.binding.run(conn, PASSWORD, watch=watch)
     [(name, turns, wire)] = watched
@@ -333,7 +334,7 @@ def test_a_mechanism_that_is_not_offered_is_not_tried(speech: Any, stage: Any) -
     conn, server = stage.play(speech, [*speech.offer("PLAIN"), speech.noop])
     with pytest.raises(speech.error_named("MechanismUnavailable")) as caught:
         speech.binding.authenticate(conn, BEARER, mechanism="XOAUTH2")
-    assert set(caught.value.passed_over) == {"PLAIN", "XOAUTH2"}
+    assert set(caught.value.passed_over) - COMMANDS == {"PLAIN", "XOAUTH2"}
     conn.noop()
     speech.close(conn)
     assert len(server.heard()) == 2
