@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from errno import EBADF, ENETDOWN, ENETRESET, ENOTCONN
 from io import BufferedReader
 from ipaddress import ip_address
@@ -30,9 +29,10 @@ from sasl.errors import (
 )
 from sasl.policy import against
 from sasl.registry import Mechanism, canonical, client, lookup
-from sasl.resolve import resolve
+from sasl.resolution import resolve
 from sasl.secret import Secret
 from sasl.steps import Complete
+from sasl.value import replace
 
 from .channel_binding import bindings
 from .wire.client import LONGEST_LINE

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
-
 from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret, scrubbed
+from sasl.typed import TYPE_CHECKING
 
 from . import base64
 from .line import Line
@@ -14,7 +13,7 @@ from .text import LONGEST_TEXT, printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import NoReturn
+    from typing import Final, NoReturn, TypeAlias
 
     from sasl.errors import Kind
     from sasl.exchange import ClientExchange

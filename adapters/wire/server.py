@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 
 from sasl.channel import UNKNOWN_CHANNEL, Channel
 from sasl.errors import LimitExceeded, MechanismUnavailable, SASLError, UsageError
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.registry import canonical, lookup, server
 from sasl.steps import Challenge, Failure, Question, Success
+from sasl.typed import TYPE_CHECKING, final
+from sasl.value import replace, value
 
 from . import base64
 from .line import Line, plain_line, without_end
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
+    from typing import Any, ClassVar, Final, TypeAlias
 
     from sasl.errors import Kind
     from sasl.exchange import ServerExchange
@@ -37,7 +38,7 @@ _NO_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {}
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """Why a login command reaches no verifier.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sasl.errors import ProtocolError
+from sasl.typed import TYPE_CHECKING
 
 from . import base64
+
+if TYPE_CHECKING:
+    from typing import Final
 
 LONGEST_TEXT: Final = 1000
 """Characters of a server's text that an error keeps."""

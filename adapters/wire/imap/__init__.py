@@ -5,7 +5,7 @@ Lines go in as they were read, with their CRLF: only so can literals be counted.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from sasl.typed import TYPE_CHECKING
 
 from .client import ClientWire, StartTlsWire, choose, client_wire
 from .grammar import LOGIN, TAG, greeting, mechanisms

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ConnectionLost, PolicyViolation, ProtocolError
+from sasl.typed import TYPE_CHECKING
 
 from ..client import NO_CHALLENGE
 from ..line import without_end
@@ -13,6 +13,7 @@ from ..text import printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Final
 
     from sasl.errors import Kind
 

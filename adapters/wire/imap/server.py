@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from sasl.steps import Failure
+from sasl.typed import TYPE_CHECKING, final
 
 from ..line import Line, plain_line, without_end
 from ..server import TOO_LONG, Refusal, Server
@@ -15,6 +15,7 @@ from .grammar import LOGIN, REPLIES, TAG, command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from typing import Any, ClassVar
 
     from sasl.steps import Question
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from sasl.typed import TYPE_CHECKING
 
 from .client import CapaWire, ClientWire, StartTlsWire, choose, client_wire
 from .grammar import APOP, LONGEST_COMMAND, USER, mechanisms, timestamp

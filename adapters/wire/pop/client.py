@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.policy import DEFAULT_POLICY
 from sasl.policy import choose as choose_mechanism
 from sasl.secret import Secret
+from sasl.typed import TYPE_CHECKING, final
 
 from ..client import Client
 from ..line import Line, plain_line, without_end
@@ -20,6 +20,7 @@ from .grammar import APOP, LONGEST_COMMAND, USER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
+    from typing import Any, Final
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+
+from sasl.typed import TYPE_CHECKING
 
 from ..client import NO_CHALLENGE
 from ..line import without_end
@@ -11,6 +12,7 @@ from ..text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Final
 
     from sasl.errors import Kind
 

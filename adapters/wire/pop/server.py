@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from sasl.errors import UsageError
 from sasl.registry import server
 from sasl.steps import Failure
+from sasl.typed import TYPE_CHECKING, final
 
 from ..line import Line, plain_line, without_end
 from ..server import TOO_LONG, Refusal, Server
@@ -16,6 +16,7 @@ from .grammar import APOP, LONGEST_COMMAND, REPLIES, USER, is_msg_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from typing import Any, ClassVar, Final
 
     from sasl.errors import Kind
     from sasl.steps import Event, Question

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from sasl.typed import TYPE_CHECKING
 
 from .client import ClientWire, StartTlsWire, client_wire
 from .grammar import AUTH_REQUIRED, LONGEST_COMMAND, LONGEST_RESPONSE, Reply, mechanisms

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl.errors import ProtocolError
+from sasl.typed import TYPE_CHECKING, final
 
 from ..client import NO_CHALLENGE, Client
 from ..line import without_end
@@ -16,6 +16,7 @@ from .grammar import LONGEST_COMMAND, LONGEST_RESPONSE, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any, Final
 
     from sasl.credentials import Credentials
     from sasl.exchange import ClientExchange

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import LimitExceeded, ProtocolError
+from sasl.typed import TYPE_CHECKING
 
 from ..line import without_end
 from ..text import printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Final
 
     from sasl.errors import Kind
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, final
+
+from sasl.typed import TYPE_CHECKING, final
 
 from ..line import without_end
 from ..server import Server
@@ -12,6 +13,7 @@ from .grammar import LONGEST_RESPONSE, REPLIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import ClassVar
 
     from sasl.steps import Question
 

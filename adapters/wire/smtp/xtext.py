@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
 from sasl.errors import ProtocolError, UsageError
+from sasl.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Final
 
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _HEX: Final = re.compile(r"\+([0-9A-F]{2})")
