@@ -14,6 +14,8 @@ import sasl.keys
 import sasl.spec
 from sasl.mechanisms import _scram_messages, scram
 
+from ..support.exchanges import said
+
 VECTORS = sasl.spec.vectors("scram")
 FIRST_FROM_SERVER = sasl.spec.cases("scram_client_server_first")
 FINAL_FROM_SERVER = sasl.spec.cases("scram_client_server_final")
@@ -74,10 +76,6 @@ def channel_of(vector, side):
     if side == "server" and vector.mechanism.endswith("-PLUS"):
         types = types or ["tls-exporter"]
     return sasl.Channel(tls=True, bindings=dict.fromkeys(types, b"x") if side == "server" else {})
-
-
-def said(vector, sender):
-    return [message.data for message in vector.messages if message.sender == sender]
 
 
 def client_of(vector):
