@@ -35,8 +35,8 @@ from sasl.steps import Complete
 from sasl.value import replace
 
 from .channel_binding import bindings
-from .wire._client import LONGEST_LINE, printable, text_of
-from .wire._login import login_exchange
+from .wire.client import LONGEST_LINE
+from .wire.text import printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -303,7 +303,7 @@ def check(credentials: object, mechanism: str | None, channel: Channel, *, comma
     if isinstance(credentials, Bearer) and not isinstance(credentials.token, Secret):
         return  # no source is asked for a token that may not be needed
     if name == command and isinstance(credentials, Password):
-        login_exchange(name, credentials).start()
+        client(name, credentials).start()
         return
     try:
         row = lookup(name)
