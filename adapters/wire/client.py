@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 LONGEST_LINE: Final = base64.size(DEFAULT_LIMITS.message) + 1024
 """Octets of one line from the server: the largest challenge and what stands around it."""
 
-NO_CHALLENGE: Final = b"*"
-"""Text that is not base64: what a protocol takes for a challenge that its grammar does not have."""
-
 # What a server may call a no after it has explained it: it is the same no.
 _NOT_ABOUT_THE_MESSAGE: Final = frozenset({"malformed", "limit", "state", "unsupported", "cancelled", "unexpected_ir"})
 
@@ -79,6 +76,8 @@ class Client:
         self._secrets = [] if secret is None else [secret]  # what a server may say back: it, and how it was sent
         self._clean = ""  # the last text that they were taken out of
         self._script = None if script is None else script(exchange, self._secrets)
+        if script is not None and secret is None:
+            raise UsageError(f"{exchange.name} is a login command: it takes a password", mechanism=exchange.name)
 
     @property
     def cancelled(self) -> bool:

@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, without_end
 from ..starttls import StartTls
-from ..text import octets_of, sized, text_of
+from ..text import challenge_of, octets_of, sized, text_of
 from . import grammar
 from .grammar import LOGIN
 
@@ -123,7 +123,7 @@ class ClientWire(Client):
                 self.untagged(text[2:])
             return None
         if text.startswith(b"+"):
-            return self.continued(grammar.challenge(text))
+            return self.continued(challenge_of(text))
         reply = grammar.tagged(text, self._tag)
         if reply is None:
             self._broken("neither untagged, nor a challenge, nor the reply to the command", text)

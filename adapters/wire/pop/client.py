@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, plain_line, without_end
 from ..starttls import StartTls
-from ..text import octets_of, printable, sized, text_of
+from ..text import challenge_of, octets_of, printable, sized, text_of
 from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
@@ -116,7 +116,7 @@ class ClientWire(Client):
         if status is not None:
             return self.replied(*status)
         if line.startswith(b"+"):
-            return self.continued(grammar.challenge(line))
+            return self.continued(challenge_of(line))
         self._broken("neither +OK, -ERR nor a challenge", line)
         return None
 

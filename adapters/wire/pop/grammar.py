@@ -6,7 +6,6 @@ import re
 
 from sasl.typed import TYPE_CHECKING
 
-from ..client import NO_CHALLENGE
 from ..line import without_end
 from ..text import text_of
 
@@ -69,11 +68,6 @@ def status(line: bytes) -> tuple[bool, bytes] | None:
     word, _, text = line.partition(b" ")
     word = word.upper()
     return (word == b"+OK", text) if word in (b"+OK", b"-ERR") else None
-
-
-def challenge(line: bytes) -> bytes:
-    """Return the base64 text of a line that begins with "+". Exchange and Stalwart send a bare "+"."""
-    return line[2:] if line == b"+" or line.startswith(b"+ ") else NO_CHALLENGE
 
 
 def refusal(rest: bytes) -> tuple[str | None, Kind, str]:
