@@ -12,8 +12,8 @@ from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
 from sasl.errors import TokenError, UsageError
 from sasl.registry import lookup
 
+from ..deadline import alarm
 from ..wire import imap, pop
-from .deadline import deadline
 from .exits import TRY_LATER, Undecodable
 from .text import shown
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from sasl.credentials import Credentials
 
+    from ..deadline import Deadline
     from ..tokens.google import GoogleTokens, Request
-    from .deadline import Clock
 
 _LONGEST: Final = 65_536  # octets of a secret, as of a SASL message
 
@@ -45,11 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--authzid", metavar="Z", help="act as this user, with the URL's user's password")
 
 
-def obtain(arguments: argparse.Namespace, user: str | None, clock: Clock) -> Credentials:
+def obtain(arguments: argparse.Namespace, user: str | None, deadline: Deadline) -> Credentials:
     """Return what to log in with; a `Bearer` of --token-command or --google is still to be resolved.
 
     The mechanism asked for, if any, decides what is asked of the terminal. Commands and requests have the time that
-    the clock shows when they begin; it begins anew when somebody has typed.
+    the deadline shows when they begin; it begins anew when somebody has typed.
     Raises UsageError, MechanismUnavailable for a mechanism that nobody provides, TokenError for a file of --google
     that cannot be used.
     """
@@ -63,29 +63,29 @@ def obtain(arguments: argparse.Namespace, user: str | None, clock: Clock) -> Cre
     if user is None:
         raise UsageError("the URL names no user: imaps://user@imap.example.com")
     if kind is Password:
-        return Password(user, _password(arguments, user, clock), authzid=arguments.authzid)
+        return Password(user, _password(arguments, user, deadline), authzid=arguments.authzid)
     if arguments.authzid is not None:
         raise UsageError("a token has no --authzid: the user in the URL is the mailbox to open")
     if arguments.google is not None:
-        return Bearer(user, _google(arguments, user, clock))
+        return Bearer(user, _google(arguments, user, deadline))
     if arguments.token_command is not None:
-        return Bearer(user, CommandToken(arguments.token_command, clock))
+        return Bearer(user, CommandToken(arguments.token_command, deadline))
     if arguments.token_env is not None:
         return Bearer(user, _variable(arguments.token_env))
-    return Bearer(user, _typed(f"Access token for {shown(user)}: ", clock))
+    return Bearer(user, _typed(f"Access token for {shown(user)}: ", deadline))
 
 
 @final
 class CommandToken:
     """Asks a command for a token, anew each time."""
 
-    def __init__(self, command: str, clock: Clock) -> None:
+    def __init__(self, command: str, deadline: Deadline) -> None:
         self._words = _words(command)
-        self._clock = clock
+        self._deadline = deadline
 
     def token(self, *, stale: str | None = None) -> AccessToken:  # noqa: ARG002 -- the command is not told
         """Run the command. Raises TokenError if that gives no token."""
-        return AccessToken(_output(self._words, self._clock.left(), "token command"))
+        return AccessToken(_output(self._words, self._deadline.left(), "token command"))
 
 
 def _kind(arguments: argparse.Namespace) -> type:
@@ -101,14 +101,14 @@ def _kind(arguments: argparse.Namespace) -> type:
     return wanted
 
 
-def _google(arguments: argparse.Namespace, user: str, clock: Clock) -> GoogleTokens:
+def _google(arguments: argparse.Namespace, user: str, deadline: Deadline) -> GoogleTokens:
     """Return a source for the file. A service account of its own has no mailbox, so it acts for the URL's user."""
     from ..tokens import google
 
     subject = arguments.google_subject
     if subject is None and google.type_of(arguments.google) == google.SERVICE_ACCOUNT:
         subject = user
-    request = _Timely(google.Request(timeout=clock.left), clock)
+    request = _Timely(google.Request(timeout=deadline.left), deadline)
     return google.from_file(arguments.google, subject=subject, request=request)
 
 
@@ -118,22 +118,22 @@ class _Timely:
     The deadline is for them alone: one that rang while a new refresh token is stored would lose it.
     """
 
-    def __init__(self, send: Request, clock: Clock) -> None:
-        self.timeout = clock.left
+    def __init__(self, send: Request, deadline: Deadline) -> None:
+        self.timeout = deadline.left
         self._send = send
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        with deadline(self.timeout()):
+        with alarm(self.timeout()):
             return self._send(*arguments, **named)
 
 
-def _password(arguments: argparse.Namespace, user: str, clock: Clock) -> str:
+def _password(arguments: argparse.Namespace, user: str, deadline: Deadline) -> str:
     if arguments.password_env is not None:
         return _variable(arguments.password_env)
     if arguments.password_command is None:
-        return _typed(f"Password for {shown(user)}: ", clock)
+        return _typed(f"Password for {shown(user)}: ", deadline)
     try:
-        return _output(_words(arguments.password_command), clock.left(), "password command")
+        return _output(_words(arguments.password_command), deadline.left(), "password command")
     except TokenError as error:
         failure = str(error)
     raise UsageError(failure)
@@ -195,7 +195,7 @@ def _first_line(words: list[str], timeout: float) -> tuple[int, bytes]:
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603 -- the user's own command
         assert process.stdout is not None  # noqa: S101 -- for mypy: it is a pipe
         try:
-            with deadline(timeout):
+            with alarm(timeout):
                 line = process.stdout.readline(_LONGEST)
                 while process.stdout.read(_LONGEST):
                     pass  # it may have more to say, and would fail if nobody took it
@@ -213,9 +213,9 @@ def _decoded(octets: bytes) -> str | None:
         return None
 
 
-def _typed(prompt: str, clock: Clock) -> str:
+def _typed(prompt: str, deadline: Deadline) -> str:
     secret = asked(prompt)
-    clock.restart()
+    deadline.restart()
     return secret
 
 
