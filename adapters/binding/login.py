@@ -69,50 +69,50 @@ class Library(Protocol[C, R_co]):
         """Connect, under TLS if there is a context."""
         ...
 
-    def offers_tls(self, conn: C) -> bool:
+    def offers_tls(self, conn: C, /) -> bool:
         """Whether the server offers STARTTLS. Raises PolicyViolation where it is too late for that."""
         ...
 
-    def start_tls(self, conn: C, context: SSLContext) -> object:
+    def start_tls(self, conn: C, context: SSLContext, /) -> object:
         """Begin TLS by STARTTLS."""
         ...
 
-    def channel(self, conn: C) -> Channel:
+    def channel(self, conn: C, /) -> Channel:
         """Describe the connection."""
         ...
 
-    def dialogue(self, conn: C) -> Dialogue:
+    def dialogue(self, conn: C, /) -> Dialogue:
         """Return how lines go out and come in."""
         ...
 
-    def check(self, conn: C) -> None:
+    def check(self, conn: C, /) -> None:
         """Raise for a connection on which nobody can log in now."""
 
-    def offer(self, conn: C, dialogue: Dialogue) -> Any:
+    def offer(self, conn: C, dialogue: Dialogue, /) -> Any:
         """Return the `Offer` of the server; ask for it, if that was not done yet."""
         ...
 
-    def mute(self, conn: C) -> AbstractContextManager[None]:
+    def mute(self, conn: C, /) -> AbstractContextManager[None]:
         """Turn the library's own debug output off for the exchange."""
         ...
 
-    def finish(self, conn: C, dialogue: Dialogue) -> R_co:
+    def finish(self, conn: C, dialogue: Dialogue, /) -> R_co:
         """Leave the connection as after the library's own login, and return what that returns."""
         ...
 
-    def arguments(self, dialogue: Dialogue, error: SASLError) -> tuple[Any, ...] | None:
+    def arguments(self, dialogue: Dialogue, error: SASLError, /) -> tuple[Any, ...] | None:
         """Return the `args` that the library's error would have; None for the sentence."""
         ...
 
-    def explain(self, error: Exception) -> SASLError | None:
+    def explain(self, error: Exception, /) -> SASLError | None:
         """Return what an error of the library's means where a connection is opened; None if it is none."""
         ...
 
-    def leave(self, conn: C) -> object:
+    def leave(self, conn: C, /) -> object:
         """Take leave, as the protocol wants it."""
         ...
 
-    def close(self, conn: C) -> object:
+    def close(self, conn: C, /) -> object:
         """Close the connection; never fail."""
         ...
 
