@@ -10,7 +10,6 @@ from __future__ import annotations
 import imaplib
 import os
 import re
-from dataclasses import dataclass
 from functools import partial
 from ssl import SSLSocket, create_default_context
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 from sasl import errors
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
+from sasl.value import value
 
 from .binding import Dialogue, Family, LibraryError, Offer, begin_tls, describe, ended, is_gone, log_in, no_tls, quiet
 from .binding.given import credentials_of, veil, veil_password
@@ -91,7 +91,7 @@ def is_session_lost(error: BaseException) -> bool:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class _Library:
     """Describes imaplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
 

@@ -10,7 +10,6 @@ import poplib
 import re
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from ssl import SSLSocket, create_default_context
 from typing import TYPE_CHECKING, Any, Final, final
@@ -21,6 +20,7 @@ from sasl.errors import ConnectionLost, ProtocolError, SASLError, UsageError
 from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.registry import canonical
+from sasl.value import value
 
 from .binding import READ, Dialogue, Family, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone, log_in
 from .binding.dialogue import to_stderr
@@ -97,7 +97,7 @@ def is_session_lost(error: BaseException) -> bool:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class _Library:
     """Describes poplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
 

@@ -7,7 +7,6 @@ connection's send() and come in from its `file`, as they are: smtplib's docmd() 
 from __future__ import annotations
 
 import smtplib
-from dataclasses import dataclass
 from functools import partial
 from ssl import create_default_context
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
@@ -18,6 +17,7 @@ from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, Protocol
 from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
+from sasl.value import value
 
 from .binding import READ, Dialogue, Family, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone, log_in
 from .binding.dialogue import quiet
@@ -104,7 +104,7 @@ def _wants_tls(text: bytes | str) -> bool:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class _Library:
     """Describes smtplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
 

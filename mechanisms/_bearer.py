@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
 from sasl.steps import Challenge, Rejected
+from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from typing import Final
 
     from sasl.credentials import Bearer
     from sasl.limits import Limits

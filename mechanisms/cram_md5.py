@@ -12,16 +12,18 @@ import hmac
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ProtocolError, SASLError, UsageError
 from sasl.prep import prepared_secret, saslprep
 from sasl.secret import Secret
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._password import controls_in, decoded, prepared, utf8
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps
 

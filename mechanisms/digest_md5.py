@@ -16,18 +16,19 @@ import hashlib
 import hmac
 import os
 import re
-from typing import TYPE_CHECKING, Final
 
 from sasl.base64 import encode
 from sasl.errors import MechanismUnavailable, ServerNotProven, UsageError
 from sasl.prep import has_controls
 from sasl.secret import Secret
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from . import _digest_md5_messages as messages
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Final
 
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps

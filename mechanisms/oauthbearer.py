@@ -8,17 +8,18 @@ A refusal is explained by a JSON challenge, which is answered by a single ^A (se
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.gs2 import Gs2Header, parse
 from sasl.prep import has_controls
 from sasl.steps import Challenge, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Final
 
     from sasl.channel import Channel
     from sasl.credentials import Bearer

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from sasl.base64 import encode
 from sasl.errors import LimitExceeded, PolicyViolation, ProtocolError, ServerNotProven, UsageError
@@ -22,19 +22,21 @@ from sasl.gs2 import Gs2Header
 from sasl.keys import HASHES, ClientKeys, KeyCache, ScramKeys, derive, fingerprint
 from sasl.prep import prepared_secret, saslprep
 from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Harmless, Rejected, Unavailable, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from . import _scram_messages as messages
 from ._password import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Final, TypeVar
 
     from sasl.credentials import Password
     from sasl.errors import Kind
     from sasl.keys import Keys
     from sasl.steps import ClientSteps, Options, ServerSteps
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 KEYS: Final = KeyCache()
 """Where clients of this process keep their keys, unless they are told otherwise."""

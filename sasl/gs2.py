@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal, final
 
 from .errors import ProtocolError, UsageError
+from .typed import TYPE_CHECKING, final
+from .value import value
+
+if TYPE_CHECKING:
+    from typing import Final, Literal
 
 # The "F," of mechanisms that are not GSS-API's own is legal in neither SCRAM nor OAUTHBEARER.
 _HEADER: Final = re.compile(rb"(?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,]+))?,")
@@ -14,7 +17,7 @@ _SASLNAME: Final = re.compile(rb"(?:[^\0=,]|=2C|=3D)+")
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Gs2Header:
     """A parsed header.
 

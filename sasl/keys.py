@@ -7,14 +7,17 @@ import hmac
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Final, NoReturn, Protocol, TypeAlias, final
 
 from .base64 import decode, encode
 from .errors import ProtocolError, SASLError, UsageError
 from .prep import prepared_secret
 from .secret import Secret, octets
+from .typed import TYPE_CHECKING, Protocol, final
+from .value import value
+
+if TYPE_CHECKING:
+    from typing import Any, Final, NoReturn, TypeAlias
 
 HASHES: Final[Mapping[str, str]] = {
     "SCRAM-SHA-1": "sha1",
@@ -62,7 +65,7 @@ class Key(bytes):
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+@value
 class ScramKeys:
     """What a server keeps to verify a password without knowing it (RFC 5802 section 3, RFC 5803).
 
@@ -293,7 +296,7 @@ def _of_document(stored: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+@value
 class ClientKeys:
     """ClientKey and ServerKey of a login that the server has proved itself in. Who has them can log in."""
 

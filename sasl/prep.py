@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import unicodedata
 from itertools import groupby
-from typing import Final
 
 from .errors import LimitExceeded, UsageError
 from .limits import DEFAULT_LIMITS
 from .secret import Secret
+from .typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Final
 
 _UNICODE: Final = unicodedata.ucd_3_2_0
 

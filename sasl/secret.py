@@ -7,9 +7,12 @@ pickle and copy, and compares in constant time.
 from __future__ import annotations
 
 import hmac
-from typing import Final, NoReturn, final
 
 from .errors import UsageError
+from .typed import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from typing import Final, NoReturn
 
 
 @final

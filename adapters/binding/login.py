@@ -7,7 +7,6 @@ A step is a call that may have to wait: for a line, for a token. The driver for 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, final
 
@@ -15,11 +14,12 @@ from sasl.credentials import Password, is_credentials
 from sasl.errors import ConnectionLost, MechanismUnavailable, PolicyViolation, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Choice, Policy, against
 from sasl.registry import Mechanism, lookup
-from sasl.resolve import resolve
+from sasl.resolution import resolve
+from sasl.value import value
 
 from .clock import clocked
 from .errors import of_the_socket
-from .given import type_of, veil
+from .given import type_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -42,7 +42,7 @@ Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Offer:
     """What a server offers: how to choose from it, and how to make the wire for what was chosen.
 
@@ -144,7 +144,10 @@ def log_in(library: Library[C, R], conn: C, credentials: Credentials, **options:
     Raises the library's errors, and UsageError and TokenError. The connection is usable after a refusal; where the
     exchange was cut or the server broke the protocol, it is closed.
     """
-    credentials = veil(credentials)
+    if not is_credentials(credentials):
+        kind = type_of(credentials)
+        del credentials  # it may be a bare password
+        raise UsageError(f"credentials are a Password, a Bearer, ..., not {kind}")
     return perform(login_steps(library, conn, credentials, **options))
 
 
@@ -183,8 +186,6 @@ def login_steps(
 
     def steps() -> Steps[R]:
         channel = library.channel(conn)
-        if not is_credentials(credentials):
-            raise UsageError(f"credentials are a Password, a Bearer, ..., not {type_of(credentials)}")
         library.check(conn)
         with limit(conn, timeout):
             offer = yield partial(library.offer, conn, dialogue)

@@ -12,7 +12,6 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import dataclass
 from traceback import extract_tb
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, final
 
@@ -23,8 +22,9 @@ from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.policy import DEFAULT_POLICY, Policy, offer
 from sasl.registry import canonical, known_mechanisms, lookup
 from sasl.secret import octets
-from sasl.settle import settle_async
+from sasl.settlement import settle_async
 from sasl.steps import CheckCertificate, Failure, FindKeys, Question, Success
+from sasl.value import value
 
 from ..channel_binding import bindings
 from ..wire._login import forbidden
@@ -67,7 +67,7 @@ class Checks(Protocol):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Settings:
     """How the servers behave.
 
@@ -102,7 +102,7 @@ DEFAULT_SETTINGS: Final = Settings()
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """One login attempt, as the server saw it.
 

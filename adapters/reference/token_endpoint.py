@@ -25,7 +25,6 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, final, get_args
@@ -33,6 +32,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from sasl.errors import UsageError
 from sasl.steps import Accepted, CheckToken, Rejected
+from sasl.value import value
 
 from ..deadline import Deadline, TimedReader
 from .certificates import ADDRESSES
@@ -69,7 +69,7 @@ _log: Final = logging.getLogger("sasl")
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """One request, as the endpoint saw it.
 
@@ -86,24 +86,24 @@ class Asked:
     user: str | None = None
 
 
-@dataclass(eq=False)
 class _Consent:
     """What a user has granted: the refresh token that is good, and those that were."""
 
-    user: str
-    current: bytes
-    former: set[bytes] = field(default_factory=set)
-    revoked: bool = False
+    def __init__(self, user: str, current: bytes) -> None:
+        self.user = user
+        self.current = current
+        self.former: set[bytes] = set()
+        self.revoked = False
 
 
-@dataclass(eq=False)
 class _Access:
     """An access token that was given out."""
 
-    user: str
-    expires_at: float
-    consent: _Consent | None
-    revoked: bool = False
+    def __init__(self, user: str, expires_at: float, consent: _Consent | None) -> None:
+        self.user = user
+        self.expires_at = expires_at
+        self.consent = consent
+        self.revoked = False
 
     @property
     def state(self) -> TokenState:
@@ -112,7 +112,7 @@ class _Access:
         return "good" if time.time() < self.expires_at else "expired"
 
 
-@dataclass(frozen=True)
+@value
 class _Account:
     """A service account: its public key, and whom it may act for (None for all)."""
 
@@ -487,8 +487,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind = "application/json" if body.startswith(b"{") else "text/html"
         usual = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
         self.send_response(status)
-        for name, value in {**usual, **(headers or {})}.items():
-            self.send_header(name, value)
+        for name, text in {**usual, **(headers or {})}.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(body)
 

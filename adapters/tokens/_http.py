@@ -11,13 +11,13 @@ import json
 import re
 import socket
 import ssl
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, IncompleteRead
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from sasl.errors import TokenError, bare
+from sasl.value import value
 
 from ..deadline import Deadline, TimedReader
 
@@ -48,7 +48,7 @@ _LATER_STATUS: Final = frozenset({408, 429})
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Response:
     """An answer, in the shape of `google.auth.transport.Response`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, final
 
 from sasl.credentials import Password
@@ -13,6 +12,7 @@ from sasl.policy import choose as choose_mechanism
 from sasl.prep import has_controls
 from sasl.registry import canonical, lookup
 from sasl.steps import Complete
+from sasl.value import replace, value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
     """A command that logs in by a password and is no SASL mechanism, as `choose_or_fall_back` looks at it.
 

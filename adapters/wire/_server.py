@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sasl.channel import UNKNOWN_CHANNEL, Channel
@@ -10,6 +9,7 @@ from sasl.errors import LimitExceeded, MechanismUnavailable, SASLError, UsageErr
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.registry import canonical, lookup, server
 from sasl.steps import Challenge, Failure, Question, Success
+from sasl.value import replace
 
 from . import base64
 from .line import Line, without_end

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 import sasl
 import sasl.spec
-from sasl import ClientKeys, KeyCache, ScramKeys, Secret, UsageError
-from sasl.keys import HASHES, derive, fingerprint
+from sasl import KeyCache, ScramKeys, Secret, UsageError
+from sasl.keys import HASHES, ClientKeys, derive, fingerprint
 from sasl.prep import saslprep
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ import dataclasses
 import hmac
 import json
 import pickle
+from dataclasses import is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -191,7 +193,7 @@ def test_an_absent_authzid_is_not_an_empty_one() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [value for value in vars(sasl).values() if isinstance(value, type) and dataclasses.is_dataclass(value)],
+    [value for value in map(partial(getattr, sasl), sasl.__all__) if isinstance(value, type) and is_dataclass(value)],
     ids=lambda value: value.__name__,
 )
 def test_every_public_value_is_frozen_and_has_no_room_for_more(value: Any) -> None:

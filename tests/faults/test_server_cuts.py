@@ -21,8 +21,8 @@ from sasl.adapters.reference.imap import ImapSession
 from sasl.adapters.reference.pop import PopSession
 from sasl.adapters.reference.smtp import SmtpSession
 
+from ..support.leaks import reachable, seen
 from .conftest import PASSWORD, SETTINGS, TOKENS, UNICODE_PASSWORD, WRONG, Checks
-from .leaks import reachable, seen
 from .peer import CLOSE, EVENTS, GARBAGE, JUNK, RESET, STALL, Secured, sampled
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from tests.interop.dovecot import Dovecot
+    from .dovecot import Dovecot
 
 MECHANISMS = ("PLAIN", "XOAUTH2", "OAUTHBEARER")
 LIBRARIES: dict[str, ModuleType] = {"imap": imaplib, "pop": poplib, "smtp": smtplib}

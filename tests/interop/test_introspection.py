@@ -18,11 +18,12 @@ import sasl.adapters.imaplib
 import sasl.adapters.poplib
 import sasl.adapters.smtplib
 
+from . import dovecot as dovecot_module
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
 
-    from tests.interop.dovecot import Dovecot
+    from .dovecot import Dovecot
 
     Start = Callable[..., Iterator[Any]]
 
@@ -90,11 +91,9 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="module")
-def asking(
-    start: Callable[..., Iterator[Dovecot]], dovecot_module: ModuleType, endpoint: Endpoint
-) -> Iterator[Dovecot]:
+def asking(start: Callable[..., Iterator[Dovecot]], endpoint: Endpoint) -> Iterator[Dovecot]:
     """A Dovecot that asks the endpoint."""
-    yield from start(dovecot_module, introspection=endpoint.url)
+    yield from start(dovecot_module.running, introspection=endpoint.url)
 
 
 @contextmanager

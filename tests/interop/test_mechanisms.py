@@ -24,11 +24,13 @@ import sasl.adapters.imaplib
 import sasl.adapters.poplib
 import sasl.adapters.smtplib
 
+from . import dovecot as dovecot_module
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from tests.interop.dovecot import Dovecot
+    from .dovecot import Dovecot
 
     Start = Callable[..., Iterator[Any]]
 
@@ -471,7 +473,7 @@ FOLDED = "\ufb01sh"  # SASLprep makes two letters of its first one
 
 
 @pytest.fixture(scope="module")
-def stored(start: Start, dovecot_module: ModuleType) -> Iterator[Dovecot]:
+def stored(start: Start) -> Iterator[Dovecot]:
     """A server that has the keys of its users, by `ScramKeys` and by `sasl mkpasswd`, and no password."""
     users = {
         "sha-1": sasl.ScramKeys.derive(STORED, "sha1").dovecot(),
@@ -483,7 +485,7 @@ def stored(start: Start, dovecot_module: ModuleType) -> Iterator[Dovecot]:
         "made-sha-256": mkpasswd(),
         "made-argon2id": mkpasswd("--scheme", "argon2id", "--format", "dovecot"),
     }
-    yield from start(dovecot_module, stored=users)
+    yield from start(dovecot_module.running, stored=users)
 
 
 def mkpasswd(*options: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sasl.adapters.reference import Verifier
+    from sasl.steps import Answer
 
 MECHANISMS = [row.name for row in sasl.known_mechanisms()]
 TOKENS = ("OAUTHBEARER", "XOAUTH2")
@@ -160,13 +161,13 @@ def test_nothing_leaves_the_machine(capsys: pytest.CaptureFixture[str], monkeypa
 class Verdict:
     """A verifier that overrules the servers' own for tokens."""
 
-    def __init__(self, verifier: Verifier, answer: sasl.Answer) -> None:
+    def __init__(self, verifier: Verifier, answer: Answer) -> None:
         self.verifier = verifier
         self.answers = verifier.answers
         self.answer = answer
 
-    def __call__(self, question: sasl.Question) -> sasl.Answer:
-        answer: sasl.Answer = self.answer if isinstance(question, sasl.CheckToken) else self.verifier(question)
+    def __call__(self, question: sasl.Question) -> Answer:
+        answer: Answer = self.answer if isinstance(question, sasl.CheckToken) else self.verifier(question)
         return answer
 
 
@@ -185,7 +186,7 @@ def served(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
     ids=["rejected", "unavailable"],
 )
 def test_a_login_that_must_succeed_and_does_not_is_seen_by_ci(
-    answer: sasl.Answer, expired: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    answer: Answer, expired: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served(monkeypatch, checks=lambda verifier: Verdict(verifier, answer))
     assert main(["demo"]) == 70
