@@ -98,6 +98,7 @@ class _Library:
     plain: Callable[..., imaplib.IMAP4]
     tls: Callable[..., imaplib.IMAP4]
     errors: Family = _FAMILY
+    service: str = "imap"
 
     def open(
         self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None
@@ -115,7 +116,7 @@ class _Library:
         return conn.starttls(context)
 
     def channel(self, conn: imaplib.IMAP4) -> Channel:
-        return describe(conn.sock, "imap", conn.host, conn.port)
+        return describe(conn.sock, self.service, conn.host, conn.port)
 
     def dialogue(self, conn: imaplib.IMAP4) -> Dialogue:
         shows = conn.debug >= _SHOWS_LINES  # IMAPClient replaces _mesg(), and python -O has none

@@ -104,6 +104,7 @@ class _Library:
     plain: Callable[..., poplib.POP3]
     tls: Callable[..., poplib.POP3]
     errors: Family = _FAMILY
+    service: str = "pop"
 
     def open(self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None) -> poplib.POP3:
         if tls is None:
@@ -122,7 +123,7 @@ class _Library:
         return conn.stls(context)
 
     def channel(self, conn: poplib.POP3) -> Channel:
-        return describe(conn.sock, "pop", conn.host, conn.port)
+        return describe(conn.sock, self.service, conn.host, conn.port)
 
     def dialogue(self, conn: poplib.POP3) -> Dialogue:
         def send(octets: bytes) -> None:

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 Reply: TypeAlias = tuple[int, bytes]
 
 _FAMILY: Final = Family()
-_MYSELF: Final = "[127.0.0.1]"
-"""What EHLO says: smtplib would ask the name service for this machine's name, which may take long and tells it."""
 
 
 def authenticate(
@@ -111,13 +109,15 @@ class _Library:
     plain: Callable[..., smtplib.SMTP]
     tls: Callable[..., smtplib.SMTP]
     errors: Family = _FAMILY
+    service: str = "smtp"
+    myself: str = "[127.0.0.1]"  # smtplib would ask the name service for this machine's name, which takes long
 
     def open(
         self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None
     ) -> smtplib.SMTP:
         if tls is None:
-            return self.plain(host, port, _MYSELF, timeout=timeout)
-        return self.tls(host, port, _MYSELF, context=tls, timeout=timeout)
+            return self.plain(host, port, self.myself, timeout=timeout)
+        return self.tls(host, port, self.myself, context=tls, timeout=timeout)
 
     def offers_tls(self, conn: smtplib.SMTP) -> bool:
         conn.ehlo_or_helo_if_needed()
@@ -128,11 +128,11 @@ class _Library:
 
     def channel(self, conn: smtplib.SMTP) -> Channel:
         host = getattr(conn, "_host", None) or ""  # the host's name, perhaps with its port; nobody is meant to look
-        return describe(conn.sock, "smtp", host.partition(":")[0] if host.count(":") == 1 else host)
+        return describe(conn.sock, self.service, host.partition(":")[0] if host.count(":") == 1 else host)
 
     def dialogue(self, conn: smtplib.SMTP) -> Dialogue:
         show = getattr(conn, "_print_debug", None) if conn.debuglevel else None
-        return Dialogue(partial(_send, conn), partial(_readline, conn), conn.close, show=show)
+        return Dialogue(partial(_send, conn), partial(_readline, conn), partial(self.close, conn), show=show)
 
     def check(self, conn: smtplib.SMTP) -> None:
         if conn.sock is None:
@@ -160,7 +160,10 @@ class _Library:
         return conn.quit()
 
     def close(self, conn: smtplib.SMTP) -> None:
-        conn.close()
+        try:
+            conn.close()
+        except OSError:
+            pass
 
 
 class SMTP(smtplib.SMTP):

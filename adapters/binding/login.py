@@ -61,8 +61,13 @@ class Library(Protocol[C, R_co]):
     """
 
     @property
+    def service(self) -> str:
+        """The protocol's service name (RFC 4422 section 4)."""
+        ...
+
+    @property
     def errors(self) -> Family:
-        """Return the errors that are ours and the library's."""
+        """The errors that are ours and the library's."""
         ...
 
     def open(self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None) -> C:

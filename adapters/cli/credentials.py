@@ -13,12 +13,12 @@ from sasl.errors import TokenError, UsageError
 from sasl.registry import lookup
 
 from ..deadline import alarm
-from ..wire import imap, pop
 from .exits import TRY_LATER, Undecodable
 from .text import shown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Mapping
 
     from sasl.credentials import Credentials
 
@@ -56,14 +56,28 @@ def obtain(arguments: argparse.Namespace, user: str | None, deadline: Deadline) 
     if arguments.google_subject is not None and arguments.google is None:
         raise UsageError("--google-subject wants the --google file of a service account")
     kind = _kind(arguments)
-    if kind is External:
-        return External(arguments.authzid or user)
-    if kind is Anonymous:
-        return Anonymous(user or "")
+    if kind in _WITHOUT_SECRET:
+        return _WITHOUT_SECRET[kind](arguments.authzid, user)
     if user is None:
         raise UsageError("the URL names no user: imaps://user@imap.example.com")
+    if kind is Bearer:
+        return _bearer(arguments, user, deadline)
+    password = _password(arguments, user, deadline)
     if kind is Password:
-        return Password(user, _password(arguments, user, deadline), authzid=arguments.authzid)
+        return Password(user, password, authzid=arguments.authzid)
+    if arguments.authzid is not None:
+        raise UsageError(f"{kind.__name__} takes no --authzid")
+    own: Credentials = kind(user, password)  # of a plug-in
+    return own
+
+
+_WITHOUT_SECRET: Final[Mapping[type, Callable[[str | None, str | None], Credentials]]] = {
+    External: lambda authzid, user: External(authzid or user),
+    Anonymous: lambda _, user: Anonymous(user or ""),
+}
+
+
+def _bearer(arguments: argparse.Namespace, user: str, deadline: Deadline) -> Bearer:
     if arguments.authzid is not None:
         raise UsageError("a token has no --authzid: the user in the URL is the mailbox to open")
     if arguments.google is not None:
@@ -89,16 +103,16 @@ class CommandToken:
 
 
 def _kind(arguments: argparse.Namespace) -> type:
-    """The type of credentials: that of the option given, else that of the mechanism asked for, else a password."""
-    name = arguments.mechanism
-    wanted: type = Password
-    if name is not None and name.upper() not in (imap.LOGIN, pop.USER, pop.APOP):
-        wanted = lookup(name).credentials
+    """The type of credentials: that of the option given, if the mechanism asked for takes it, or else the mechanism's.
+
+    What takes neither a password nor a token is made of what the option for a password gives.
+    """
+    wanted = Password if arguments.mechanism is None else lookup(arguments.mechanism).credentials
     if arguments.token_env is not None or arguments.token_command is not None or arguments.google is not None:
         return Bearer
-    if arguments.password_env is not None or arguments.password_command is not None:
-        return Password
-    return wanted
+    if arguments.password_env is None and arguments.password_command is None:
+        return wanted
+    return Password if wanted is Bearer or wanted in _WITHOUT_SECRET else wanted
 
 
 def _google(arguments: argparse.Namespace, user: str, deadline: Deadline) -> GoogleTokens:

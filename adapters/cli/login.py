@@ -9,7 +9,6 @@ from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from sasl.credentials import Bearer
 from sasl.errors import Cancelled, ConnectionLost, PolicyViolation, SASLError
 from sasl.policy import Policy
 
@@ -112,7 +111,7 @@ def _log_in(arguments: argparse.Namespace, outcome: Outcome) -> None:
     attempt = _Attempt(arguments, target, outcome, deadline)
     deadline.restart()  # a passphrase may have been typed
     given = credentials.obtain(arguments, target.user, deadline)
-    outcome.token = isinstance(given, Bearer)
+    outcome.token = given.is_token
     outcome.authzid = arguments.authzid is not None
     with_new_token(given, attempt)
 
