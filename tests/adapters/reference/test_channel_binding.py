@@ -72,7 +72,7 @@ class Watch:
 
 def log_in(conn: Any, protocol: str, **settings: Any) -> Watch:
     watch = Watch()
-    BINDINGS[protocol].run(conn, ALICE, watch=watch, **settings)
+    binding.log_in(BINDINGS[protocol].LIBRARY, conn, ALICE, watch=watch, **settings)
     return watch
 
 
