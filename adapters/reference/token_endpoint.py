@@ -34,7 +34,7 @@ from sasl.errors import UsageError
 from sasl.steps import Accepted, CheckToken, Rejected
 from sasl.value import value
 
-from ..tokens._http import TimedReader
+from ..deadline import Deadline, TimedReader
 from .certificates import ADDRESSES
 
 if TYPE_CHECKING:
@@ -423,7 +423,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self.connection.settimeout(self._server.deadline)  # for an answer
         self.rfile.close()
-        self.rfile = io.BufferedReader(TimedReader(self.connection, time.monotonic() + self._server.deadline))
+        self.rfile = io.BufferedReader(TimedReader(self.connection, Deadline(self._server.deadline)))
 
     def do_POST(self) -> None:
         """Answer a request for a token."""

@@ -197,7 +197,7 @@ def test_a_server_that_does_not_answer_in_time_is_lost_and_stays_so(speech: Any,
 
 def test_what_a_connection_says_that_was_closed_by_a_binding_is_that_it_is_gone(imap: Any, stage: Any) -> None:
     conn = ready(imap, stage, b"* BYE x\r\n", CLOSE)
-    imap.binding._close(conn)
+    imap.binding.LIBRARY.close(conn)
     assert imap.binding.is_session_lost(raised(conn.select))
     assert imap.binding.is_session_lost(raised(conn.noop))
 

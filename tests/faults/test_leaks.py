@@ -37,6 +37,7 @@ import pytest
 import sasl
 import sasl.spec
 from sasl import AccessToken, Bearer, CheckPassword, CheckToken, Password, ScramKeys, Secret
+from sasl.adapters.binding import log_in
 from sasl.adapters.cli import main
 from sasl.adapters.wire import imap, pop, smtp
 from sasl.adapters.wire.line import Line
@@ -176,8 +177,8 @@ def binding(life: Life, dialogue: Dialogue, fault: Fault | None = None) -> None:
         options = dict(dialogue.options)
         options.pop("drop_in", None)
         credentials = options.pop("credentials")
-        run = PROTOCOLS[dialogue.protocol].binding.run
-        run(
+        log_in(
+            PROTOCOLS[dialogue.protocol].binding.LIBRARY,
             conn,
             credentials,
             policy=IN_THE_CLEAR,

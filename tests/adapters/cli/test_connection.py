@@ -13,7 +13,8 @@ import pytest
 
 import sasl
 from sasl import registry
-from sasl.adapters.cli import connection
+from sasl.adapters import imaplib
+from sasl.value import replace
 from tests.adapters.conftest import CLOSE, TLS, Server
 
 from .conftest import PASSWORD, at
@@ -464,5 +465,5 @@ def test_a_bug_in_a_library_is_not_hidden_as_a_servers(run: Run, monkeypatch: py
     def broken(*_arguments: object, **_options: object) -> None:
         raise TypeError
 
-    monkeypatch.setattr(connection, "_FAMILIES", {"imap": type("Broken", (connection._Imap,), {"__init__": broken})})
+    monkeypatch.setattr(imaplib, "LIBRARY", replace(imaplib.LIBRARY, tls=broken))
     assert run("login", "imaps://alice@127.0.0.1:1", *PW).code == 70

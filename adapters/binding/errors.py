@@ -1,0 +1,97 @@
+"""Errors that are two things: ours, and a library's."""
+
+from __future__ import annotations
+
+from errno import EBADF, ENETDOWN, ENETRESET, ENOTCONN
+from ssl import SSLEOFError, SSLZeroReturnError
+from typing import Any, Final, TypeVar, final
+
+from sasl.errors import ConnectionLost, SASLError
+
+E = TypeVar("E", bound="LibraryError")
+
+_NO_CONNECTION: Final = (EBADF, ENETDOWN, ENETRESET, ENOTCONN)
+_TIMED_OUT_BEFORE: Final = ("cannot read from timed out object",)
+"""What the file of a socket raises from its first time-out on."""
+
+
+class LibraryError(SASLError):
+    """What the bindings raise: an error of ours that is an error of the library as well.
+
+    `args` are those that the library's own error would have, `str()` is a sentence.
+    """
+
+    sentence = ""
+
+    def __init__(self, *args: Any, origin: SASLError | None = None) -> None:
+        # Not the constructors of the bases: ours would hand its message to one that wants a code.
+        vars(self).update(vars(origin or _ours(type(self))()))
+        self.args = args
+        if origin is not None:
+            self.sentence = str(origin)
+
+    def __str__(self) -> str:
+        return self.sentence or super().__str__()
+
+
+@final
+class Family:
+    """A library's errors, by the errors of ours that they stand for.
+
+    errors = Family()
+
+    @errors.member
+    class PolicyViolation(LibraryError, sasl.PolicyViolation, library.Error): ...
+    """
+
+    def __init__(self) -> None:
+        self._members: dict[type[SASLError], type[LibraryError]] = {}
+
+    def member(self, cls: type[E]) -> type[E]:
+        """Take in a class, as a decorator."""
+        self._members[_ours(cls)] = cls
+        return cls
+
+    def translate(self, error: SASLError, args: tuple[Any, ...] | None = None) -> SASLError:
+        """Return an error as the library's class, with `args` (its sentence by default) and without what led to it.
+
+        UsageError and TokenError are about the caller, not about the server, and stay what they are.
+        """
+        cls = next((self._members[base] for base in type(error).__mro__ if base in self._members), None)
+        if isinstance(error, LibraryError) or cls is None:
+            return error
+        return cls(*((str(error),) if args is None else args), origin=error)
+
+
+def ended(said: str = "", response_code: str | None = None) -> ConnectionLost:
+    """Return the error for a server that ends the connection, with what it says."""
+    text = f": {said}" if said else ""
+    return ConnectionLost(f"the server ended the connection{text}", server_text=said, response_code=response_code)
+
+
+def too_late() -> ConnectionLost:
+    """Return the error for a server that takes too long."""
+    return ConnectionLost("the server did not answer in time", kind="timeout")
+
+
+def of_the_socket(error: Exception) -> ConnectionLost | None:
+    """Return what an error of a socket means; None if it is none."""
+    if isinstance(error, TimeoutError):
+        return too_late()
+    return ended() if isinstance(error, EOFError | OSError) else None
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether an error, whatever the library, says that a connection is of no use any more: ours does, or the socket's.
+
+    After a time-out nobody knows whose answer comes next. A connection that was refused never was one.
+    """
+    if isinstance(error, ConnectionRefusedError) or not isinstance(error, OSError):
+        return isinstance(error, ConnectionLost)
+    lost = isinstance(error, ConnectionLost | ConnectionError | TimeoutError | SSLEOFError | SSLZeroReturnError)
+    return lost or error.errno in _NO_CONNECTION or error.args == _TIMED_OUT_BEFORE
+
+
+def _ours(cls: type[LibraryError]) -> type[SASLError]:
+    """Return the class of sasl.errors that an error of a library stands for."""
+    return next(base for base in cls.__mro__ if base.__module__ == SASLError.__module__)
