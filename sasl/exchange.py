@@ -68,15 +68,14 @@ class _Exchange:
 
     __slots__ = ("_limits", "_steps", "name", "state")
 
-    def __init__(self, name: str, limits: Limits) -> None:
-        self.name = name
-        self.state = _NEW
-        self._limits = limits
-        self._steps = 0
+    name: str
+    state: State
+    _limits: Limits
+    _steps: int  # messages of the peer
 
-    def _require(self, state: State, call: str) -> None:
-        if self.state is not state:
-            raise UsageError(f"{call} on an exchange that is {self.state.value}", mechanism=self.name)
+    def _misused(self, call: str) -> UsageError:
+        """Return the error for a call that the state does not allow."""
+        return UsageError(f"{call} on an exchange that is {self.state.value}", mechanism=self.name)
 
     def _over_limit(self, message: bytes) -> str:
         """Count one message of the peer; return which limit it breaks, or an empty text."""
@@ -146,14 +145,17 @@ class ClientExchange(_Exchange):
         secret: Secret | None = None,
         token: bool = False,
     ) -> None:
-        super().__init__(name, limits)
+        self.name = name
+        self.state = _NEW
+        self._limits = limits
+        self._steps = 0
         self._script = script
         self._secret = secret
         self._token = token
         self._turn = _SERVER_FIRST
         self._initial: bytes | None = None  # until the first challenge
         self._deferred: bytes | None = None  # the same, once it is known that it was not sent
-        self._detail: Mapping[str, str] = {}
+        self._detail: Mapping[str, str] | None = None
         self._reveals = False  # whether one of the script's messages shows or proves the secret
         self._announced: Kind | None = None  # the kind of no that an error challenge told
         self._error: SASLError | None = None
@@ -163,7 +165,8 @@ class ClientExchange(_Exchange):
 
         Raises UsageError if the credentials cannot be used with the mechanism.
         """
-        self._require(_NEW, "start()")
+        if self.state is not _NEW:
+            raise self._misused("start()")
         self.state = _OPEN
         initial = self._advance(None)
         if self._turn is not _SERVER_FIRST:
@@ -175,7 +178,8 @@ class ClientExchange(_Exchange):
 
         What that challenge holds is not looked at: servers send "Go ahead" there (RFC 4954 section 4).
         """
-        self._require(_OPEN, "defer()")
+        if self.state is not _OPEN:
+            raise self._misused("defer()")
         if self._initial is None:
             raise UsageError("defer() without an initial response to defer", mechanism=self.name)
         self._initial, self._deferred = None, self._initial
@@ -186,7 +190,8 @@ class ClientExchange(_Exchange):
         Raises ProtocolError if the server may not challenge here or the mechanism refuses the challenge,
         LimitExceeded if it is too large or one too many. Cancel the exchange on the wire then.
         """
-        self._require(_OPEN, "respond()")
+        if self.state is not _OPEN:
+            raise self._misused("respond()")
         self._count(challenge)
         self._initial = None
         if self._deferred is not None:
@@ -204,7 +209,8 @@ class ClientExchange(_Exchange):
         Raises ServerNotProven if the mechanism does not allow a yes here, ProtocolError for data that it
         does not expect. The connection is not authenticated then, whatever the server believes.
         """
-        self._require(_OPEN, "succeed()")
+        if self.state is not _OPEN:
+            raise self._misused("succeed()")
         if self._deferred is not None:
             raise self._failed(ServerNotProven("the server said yes before the initial response was sent"))
         if data is not None:
@@ -226,10 +232,11 @@ class ClientExchange(_Exchange):
         """
         if self._error is not None:
             return self._error
-        self._require(_OPEN, "fail()")
+        if self.state is not _OPEN:
+            raise self._misused("fail()")
         if kind not in KINDS:
             raise UsageError(f"no such kind of failure: {kind!r}", mechanism=self.name)
-        if not isinstance(text, str) or not isinstance(response_code, str | None):
+        if not isinstance(text, str) or not (response_code is None or isinstance(response_code, str)):
             raise UsageError("what the server said, and its code, are text", mechanism=self.name)
         if kind == "credentials" and self._announced is not None:
             kind = self._announced
@@ -243,7 +250,7 @@ class ClientExchange(_Exchange):
     def cancel(self) -> None:
         """Give up: `fail` then returns Cancelled. An exchange that has failed already keeps its error."""
         if self.state is _DONE:
-            raise UsageError("cancel() on an exchange that is done", mechanism=self.name)
+            raise self._misused("cancel()")
         if self.state is not _FAILED:
             self._failed(Cancelled("the exchange was cancelled"))
 
@@ -274,7 +281,7 @@ class ClientExchange(_Exchange):
         # Before the server has said anything, nothing can be its fault.
         family = ProtocolError if self._steps else UsageError
         try:
-            return self._taken(self._script.send(message))  # type: ignore[arg-type]  # None starts it
+            return self._noted(self._script.send(message))  # type: ignore[arg-type]  # None starts it
         except StopIteration:
             error: SASLError = family("the mechanism has nothing to say to that")
         except ProtocolError as raised:
@@ -288,7 +295,7 @@ class ClientExchange(_Exchange):
             raise
         raise self._failed(error)
 
-    def _taken(self, step: object) -> bytes:
+    def _noted(self, step: object) -> bytes:
         """Note what a step allows the server to say, and return its octets."""
         turn, data, reveals = _CONTINUES, step, True
         if isinstance(step, Complete):
@@ -304,7 +311,8 @@ class ClientExchange(_Exchange):
         if not isinstance(data, bytes):
             raise ProtocolError(f"the mechanism sent {type(data).__name__} where octets belong")
         self._turn = turn
-        self._reveals = self._reveals or reveals
+        if reveals:
+            self._reveals = True
         return data
 
     def _scrubbed(self, text: str) -> str:
@@ -323,9 +331,10 @@ class ClientExchange(_Exchange):
     def _end(self) -> None:
         """Let go of everything that holds the credential."""
         _close(self._script)
-        self._reveals = self.revealed  # what is deferred now never leaves
+        if self._deferred is not None:
+            self._reveals = False  # what is deferred now never leaves
+            self._deferred = None
         self._initial = None
-        self._deferred = None
         self._secret = None
 
 
@@ -363,12 +372,15 @@ class ServerExchange(_Exchange):
     def __init__(
         self, name: str, script: ServerSteps, *, limits: Limits = DEFAULT_LIMITS, success_data: bool = False
     ) -> None:
-        super().__init__(name, limits)
+        self.name = name
+        self.state = _NEW
+        self._limits = limits
+        self._steps = 0
         self._script = script
         self._success_data = success_data
         self._initial: bytes | None = None  # until the first challenge, whose answer it is
         self._question: Question | None = None
-        self._accepted: list[str] = []
+        self._accepted: tuple[str, ...] = ()
         self._verdict: Failure | None = None  # a no that nothing undoes
         self._not_found: Failure | None = None  # the same, but told only at the end: the client must not notice
         self._verified: Verified | None = None
@@ -376,7 +388,8 @@ class ServerExchange(_Exchange):
 
     def start(self, initial_response: bytes | None = None) -> Event:
         """Begin, with the client's initial response; None if it sent none, which differs from an empty one."""
-        self._require(_NEW, "start()")
+        if self.state is not _NEW:
+            raise self._misused("start()")
         excess = self._over_limit(initial_response) if initial_response is not None else ""
         self.state = _OPEN
         if excess:
@@ -386,7 +399,8 @@ class ServerExchange(_Exchange):
 
     def receive(self, response: bytes) -> Event:
         """Take the client's answer to the last challenge."""
-        self._require(_OPEN, "receive()")
+        if self.state is not _OPEN:
+            raise self._misused("receive()")
         if self._question is not None:
             raise UsageError("receive() while a question waits for its answer", mechanism=self.name)
         if excess := self._over_limit(response):
@@ -403,31 +417,38 @@ class ServerExchange(_Exchange):
         NotImplemented stands for the default: Authorize accepts only the identity itself, all others are
         Unavailable. So is a value that is no answer to the question.
         """
-        self._require(_OPEN, "answer()")
-        question, self._question = self._question, None
+        question = self._question
+        if question is not None and value is not NotImplemented and not question.accepts(value):
+            value = Unavailable(f"{type(question).__name__} was answered by {type(value).__name__}")
+        return self.take(value)
+
+    def take(self, value: Any) -> Event:
+        """Take an answer as `answer` does, for a driver that has asked `Question.accepts`."""
+        if self.state is not _OPEN:
+            raise self._misused("answer()")
+        question = self._question
         if question is None:
             raise UsageError("answer() without a question", mechanism=self.name)
-        vouched = value is not NotImplemented and not isinstance(question, Authorize)
-        if value is NotImplemented:
+        self._question = None
+        vouched = value is not NotImplemented
+        if not vouched:
             value = question.default()
-        elif not question.accepts(value):
-            value = Unavailable(f"{type(question).__name__} was answered by {type(value).__name__}")
         if self._verified is not None:
             return self._authorized(self._verified, value)
-        refusal = _refusal(value)
-        if question.lookup and not isinstance(value, (Record, Unavailable)):
+        if isinstance(value, Record if question.lookup else Accepted):
+            if vouched and not isinstance(question, Authorize):
+                self._accepted += (value.identity,)
+        elif question.lookup and not isinstance(value, Unavailable):
             # The script goes on with a decoy: until its end nobody may notice that there is no such user.
-            self._not_found, value = self._not_found or refusal, None
-        elif refusal is not None:
-            self._verdict = self._verdict or refusal
-        elif isinstance(value, (Accepted, Record)) and vouched:
-            self._accepted.append(value.identity)
+            self._not_found, value = self._not_found or _refusal(value), None
+        else:
+            self._verdict = self._verdict or _refusal(value)
         return self._run(value, reading=False)
 
     def cancel(self) -> Failure:
         """End the exchange for the client, which cancelled; a verdict that was already a no keeps its kind."""
         if self.state not in (_NEW, _OPEN):
-            raise UsageError(f"cancel() on an exchange that is {self.state.value}", mechanism=self.name)
+            raise self._misused("cancel()")
         return self._failed(Failure("cancelled", "the client cancelled"))
 
     def _run(self, message: object, *, reading: bool) -> Event:

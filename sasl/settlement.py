@@ -33,7 +33,9 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(_checked(event, answer, verifier))
+        if answer is not NotImplemented and not event.accepts(answer):
+            answer = _misfit(event, answer, verifier)
+        event = exchange.take(answer)
     return event
 
 
@@ -49,13 +51,14 @@ async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVe
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(_checked(event, answer, verifier))
+        if answer is not NotImplemented and not event.accepts(answer):
+            answer = _misfit(event, answer, verifier)
+        event = exchange.take(answer)
     return event
 
 
-def _checked(question: Question, answer: object, verifier: object) -> object:
-    if answer is NotImplemented or question.accepts(answer):
-        return answer
+def _misfit(question: Question, answer: object, verifier: object) -> Unavailable:
+    """Return what an answer that is none stands for, and log whose it was."""
     if isinstance(answer, CoroutineType):
         answer.close()
     kind = type(answer).__name__

@@ -218,14 +218,12 @@ class Question:
 
     def accepts(self, answer: object) -> bool:
         """Whether `answer` is one that this question may get."""
+        if isinstance(answer, (Accepted, Record)):
+            fits = isinstance(answer, Record) is self.lookup
+            return fits and isinstance(answer.identity, str) and bool(answer.identity)
         if isinstance(answer, Rejected):
             return answer.kind in KINDS
-        if isinstance(answer, Unavailable):
-            return True
-        if answer is None:
-            return self.lookup
-        found = isinstance(answer, Record if self.lookup else Accepted)
-        return found and isinstance(answer.identity, str) and bool(answer.identity)  # type: ignore[attr-defined]
+        return self.lookup if answer is None else isinstance(answer, Unavailable)
 
     def default(self) -> Answer:
         """What NotImplemented stands for."""
