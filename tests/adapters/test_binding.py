@@ -645,7 +645,7 @@ def test_what_are_no_credentials_is_the_callers_mistake(speech: Any, stage: Any,
     with pytest.raises(sasl.UsageError) as caught:
         speech.binding.authenticate(conn, credentials)
     assert not isinstance(caught.value, speech.error)
-    assert "wonderland" not in str(caught.value)
+    assert_no_secret(str(caught.value))
     assert not speech.is_closed(conn)
 
 
@@ -739,7 +739,7 @@ def test_a_token_that_is_not_to_be_had_leaves_the_connection_as_it_is(speech: An
     with pytest.raises(sasl.TokenError) as caught:
         speech.binding.authenticate(conn, sasl.Bearer("alice@example.com", source))
     assert not isinstance(caught.value, speech.error)
-    assert TOKEN not in str(caught.value)
+    assert_no_secret(str(caught.value))
     conn.noop()
     speech.close(conn)
     assert len(server.heard()) == 2

@@ -23,6 +23,7 @@ import sasl.adapters.wire.smtp
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator
     from types import ModuleType
 
 Turn = tuple[bytes | None, Any]
@@ -92,6 +93,25 @@ class Protocol:
         name = self.plain if context is None else f"{self.plain}_SSL"
         secured = {} if context is None else {self.context: context}
         return getattr(module or self.library, name)(host, port, *self.arguments, **secured, **options)
+
+    @contextlib.contextmanager
+    def connected(
+        self,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        module: ModuleType | None = None,
+        *,
+        implicit: bool = True,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """The same until the end of the block, perhaps with TLS by STARTTLS; then closed without a farewell."""
+        conn = self.connect(port, context if implicit else None, module, **options)
+        try:
+            if context is not None and not implicit:
+                self.start_tls(conn, context)
+            yield conn
+        finally:
+            self.close(conn)
 
     def over(self, sock: Any, module: ModuleType | None = None) -> Any:
         """A connection of the library's, or of `module`'s, over a socket that it is given."""

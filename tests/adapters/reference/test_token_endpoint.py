@@ -21,24 +21,11 @@ from sasl.adapters.reference import Verifier, token_endpoint
 from sasl.adapters.reference.token_endpoint import MAIL, TokenEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 FORM = "application/x-www-form-urlencoded"
 JWT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ACCOUNT = "robot@project.example"
-
-
-@pytest.fixture(scope="module")
-def _running() -> Iterator[TokenEndpoint]:
-    with token_endpoint.running() as running:
-        yield running
-
-
-@pytest.fixture
-def endpoint(_running: TokenEndpoint) -> TokenEndpoint:
-    _running.requests.clear()
-    _running.lifetime, _running.rotates = 3_600, False
-    return _running
 
 
 def ask(
@@ -347,8 +334,8 @@ class Signer:
 
 
 @pytest.fixture(scope="module")
-def _signer(_running: TokenEndpoint) -> Signer:
-    return Signer(_running)
+def _signer(_token_endpoint: TokenEndpoint) -> Signer:
+    return Signer(_token_endpoint)
 
 
 @pytest.fixture
