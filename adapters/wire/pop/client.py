@@ -154,10 +154,12 @@ class ClientWire(Client):
 
 def _user(exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:
     """Give the lines of USER and PASS (RFC 1939 section 7)."""
-    user = exchange.start() or b""
-    yield Line(b"USER %b\r\n" % user, f"USER <{len(user)} octets>")
-    password = exchange.respond(b"")
-    yield Line(b"PASS %b\r\n" % password, f"PASS <{len(password)} octets>")
+    yield _line("USER", exchange.start() or b"")
+    yield _line("PASS", exchange.respond(b""))
+
+
+def _line(name: str, text: bytes) -> Line:
+    return Line(b"%b %b\r\n" % (name.encode("ascii"), text), f"{name} <{len(text)} octets>")
 
 
 def _apop(stamp: bytes, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:

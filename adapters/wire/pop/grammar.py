@@ -75,10 +75,11 @@ def refusal(rest: bytes) -> tuple[str | None, Kind, str]:
     match = _CODE.fullmatch(rest)
     if match is None:
         return None, "credentials", text_of(rest)
-    code = text_of(match[1]).upper()
-    # Codes are hierarchical: SYS/TEMP/FUTURE is a SYS/TEMP.
-    kinds = [kind for known, kind in _KINDS.items() if code == known or code.startswith(f"{known}/")]
-    return code, (kinds or ["credentials"])[0], text_of(match[2])
+    code, text = text_of(match[1]).upper(), text_of(match[2])
+    for known, kind in _KINDS.items():
+        if code == known or code.startswith(f"{known}/"):  # codes are hierarchical: SYS/TEMP/FUTURE is a SYS/TEMP
+            return code, kind, text
+    return code, "credentials", text
 
 
 def is_msg_id(text: bytes) -> bool:
