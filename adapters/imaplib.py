@@ -22,8 +22,8 @@ from sasl.value import value
 from .binding import Dialogue, Family, LibraryError, Offer, begin_tls, describe, ended, is_gone, log_in, no_tls, quiet
 from .binding.given import credentials_of, veil, veil_password
 from .binding.tls import NOT_OFFERED, unread
-from .wire._client import printable
 from .wire.imap import choose, client_wire, greeting
+from .wire.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

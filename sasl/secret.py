@@ -71,13 +71,34 @@ def scrubbed(text: str, secret: Secret) -> str:
     if len(whole) < _SHORTEST_SECRET:
         return text
     text = text.replace(whole, _MASK)
-    last = len(text) - _SHORTEST_PART
-    if last < 0 or len(whole) < _SHORTEST_PART:
+    if len(whole) < _SHORTEST_PART or len(text) < _SHORTEST_PART:
+        return text
+    if " " in whole:
+        return _masked(text, whole)
+    # No part of the secret goes over a space, and most words are shorter than a part.
+    words = text.split(" ")
+    for at, word in enumerate(words):
+        if len(word) >= _SHORTEST_PART:
+            words[at] = _masked(word, whole)
+    return " ".join(words)
+
+
+def _masked(text: str, whole: str) -> str:
+    """Mask the parts of a secret in a text that is as long as one or longer.
+
+    A part that begins at any place holds one of the pieces that are looked for first: those that begin at every 7th
+    place and are 6 characters long. Where the secret has none of them, it has no part in the text.
+    """
+    for at in range(_PIECE, len(text) - _PIECE + 1, _SHORTEST_PART - _PIECE + 1):
+        if text[at : at + _PIECE] in whole:
+            break
+    else:
         return text
     # A search for each part in the secret is fast for a line; for longer texts, all parts of the secret are looked up.
+    last = len(text) - _SHORTEST_PART
     parts: str | frozenset[str] = whole
     if last > _LINE:
-        parts = frozenset(whole[at : at + _SHORTEST_PART] for at in range(len(whole) - _SHORTEST_PART + 1))
+        parts = frozenset([whole[at : at + _SHORTEST_PART] for at in range(len(whole) - _SHORTEST_PART + 1)])
     kept, at, shown = [], 0, 0
     while at <= last:
         if text[at : at + _SHORTEST_PART] not in parts:
@@ -93,6 +114,7 @@ def scrubbed(text: str, secret: Secret) -> str:
 _MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4  # characters
 _SHORTEST_PART: Final = 12  # characters
+_PIECE: Final = 6  # characters
 _LINE: Final = 256  # characters
 
 

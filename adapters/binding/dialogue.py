@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sasl.errors import Cancelled, LimitExceeded
 
-from ..wire._client import LONGEST_LINE, printable, text_of
+from ..wire.client import LONGEST_LINE
+from ..wire.text import printable, text_of
 from .errors import too_late
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from sasl.errors import ConnectionLost, PolicyViolation, SASLError
 
-from ..wire._client import printable, text_of
+from ..wire.text import printable, text_of
 from .errors import of_the_socket
 
 if TYPE_CHECKING:

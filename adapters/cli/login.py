@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sasl.policy import Choice
 
     from ..binding import LoginOptions
-    from ..wire._client import Client
+    from ..wire.client import Client
     from .connection import AnyLibrary
     from .url import Target
 

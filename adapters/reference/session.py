@@ -19,7 +19,7 @@ from sasl.channel import Channel
 from sasl.errors import MechanismUnavailable, UsageError
 from sasl.exchange import State
 from sasl.limits import DEFAULT_LIMITS, Limits
-from sasl.policy import DEFAULT_POLICY, Policy, offer
+from sasl.policy import DEFAULT_POLICY, Policy, against, offer
 from sasl.registry import canonical, known_mechanisms, lookup
 from sasl.secret import octets
 from sasl.settlement import settle_async
@@ -27,7 +27,6 @@ from sasl.steps import CheckCertificate, Failure, FindKeys, Question, Success
 from sasl.value import value
 
 from ..channel_binding import bindings
-from ..wire._login import forbidden
 from ..wire.line import Line, plain_line
 from .certificates import ServerContext
 
@@ -36,13 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from typing import Any
 
-    from ..wire import imap, pop, smtp
-    from ..wire._server import Server
+    from ..wire.server import Server
     from ..wire.starttls import StartTlsServer
     from .connection import Connection
-
-    ServerWire = imap.ServerWire | pop.ServerWire | smtp.ServerWire
-    LineWire = pop.UserServerWire | pop.ApopServerWire
 
 _log: Final = logging.getLogger("sasl")
 
@@ -200,7 +195,7 @@ class Session(ABC):
         """Take one command, with its line end, and answer it."""
 
     @abstractmethod
-    def wire(self, offered: Collection[str]) -> ServerWire:
+    def wire(self, offered: Collection[str]) -> Server:
         """Return a new wire for one login, which knows whether another one has to come first."""
 
     # --- for the protocols
@@ -221,10 +216,9 @@ class Session(ABC):
         wanted = self.settings.mechanisms
         return names if wanted is None else [name for name in names if name in map(canonical, wanted)]
 
-    @property
-    def takes_passwords(self) -> bool:
-        """Whether LOGIN, or USER and PASS, may be used now: where a plaintext mechanism may."""
-        return not forbidden(self.settings.policy, self.channel)
+    def takes(self, command: str) -> bool:
+        """Whether a login command may be used now: one that sends the password, where a plaintext mechanism may."""
+        return not against(lookup(command), self.settings.policy, self.channel)
 
     @property
     def wire_settings(self) -> dict[str, Any]:
@@ -271,7 +265,7 @@ class Session(ABC):
     async def converse(
         self,
         name: str,
-        wire: ServerWire | imap.LoginServerWire,
+        wire: Server,
         line: bytes,
         *,
         shown: Callable[[bytes], str] = octets,
@@ -294,7 +288,7 @@ class Session(ABC):
         assert said is not None  # noqa: S101 -- a wire that has its result has something to say
         await self._conclude(wire, said)
 
-    async def log_in(self, name: str, wire: LineWire, line: bytes, *, turns: int = 1) -> None:
+    async def log_in(self, name: str, wire: Server, line: bytes, *, turns: int = 1) -> None:
         """Take one line of a login that answers each of them by a line of text: APOP, USER, PASS."""
         try:
             said = await self._settled(wire, wire.receive(line))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
-
+from sasl.typed import final
 from sasl.value import value
 
 

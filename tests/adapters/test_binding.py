@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOPBACK = sasl.Policy(plaintext="loopback")
+COMMANDS = {"IMAP-LOGIN", "POP-USER"}  # which are looked at as well
 PASSWORD = sasl.Password("alice", "wonderland")
 PLAIN = b"\0alice\0wonderland"
 TOKEN = "ya29.Secret-Token"
@@ -204,7 +205,7 @@ def test_watch_is_called_once_before_the_command_with_the_choice_and_the_wire(sp
 
     def watch(choice: sasl.Choice, wire: Any) -> None:
         watched.append((choice.name, wire.turns, wire))
-        assert set(choice.passed_over) == {"X-OTHER"}
+        assert set(choice.passed_over) - COMMANDS == {"X-OTHER"}
 
     log_in(speech.binding.LIBRARY, conn, PASSWORD, watch=watch)
     [(name, turns, wire)] = watched
@@ -317,7 +318,7 @@ def test_a_mechanism_that_is_not_offered_is_not_tried(speech: Any, stage: Any) -
     conn, server = stage.play(speech, [*speech.offer("PLAIN"), speech.noop])
     with pytest.raises(speech.error_named("MechanismUnavailable")) as caught:
         speech.binding.authenticate(conn, BEARER, mechanism="XOAUTH2")
-    assert set(caught.value.passed_over) == {"PLAIN", "XOAUTH2"}
+    assert set(caught.value.passed_over) - COMMANDS == {"PLAIN", "XOAUTH2"}
     conn.noop()
     speech.close(conn)
     assert len(server.heard()) == 2
@@ -646,7 +647,7 @@ def test_what_are_no_credentials_is_the_callers_mistake(speech: Any, stage: Any,
     with pytest.raises(sasl.UsageError) as caught:
         speech.binding.authenticate(conn, credentials)
     assert not isinstance(caught.value, speech.error)
-    assert "wonderland" not in str(caught.value)
+    assert_no_secret(str(caught.value))
     assert not speech.is_closed(conn)
 
 
@@ -741,7 +742,7 @@ def test_a_token_that_is_not_to_be_had_leaves_the_connection_as_it_is(speech: An
     with pytest.raises(sasl.TokenError) as caught:
         speech.binding.authenticate(conn, sasl.Bearer("alice@example.com", source))
     assert not isinstance(caught.value, speech.error)
-    assert TOKEN not in str(caught.value)
+    assert_no_secret(str(caught.value))
     conn.noop()
     speech.close(conn)
     assert len(server.heard()) == 2

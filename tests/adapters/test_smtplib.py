@@ -360,7 +360,7 @@ def test_an_authobject_that_fails_cancels_and_the_next_command_is_answered(
     )
     with pytest.raises(SMTPProtocolError) as caught:
         conn.auth("X-OWN", answer)
-    assert "wonderland" not in str(caught.value)
+    assert seen([str(caught.value)], "wonderland") == []
     assert caught.value.__context__ is None
     conn.noop()
 
@@ -470,7 +470,7 @@ def test_login_tries_one_mechanism_and_keeps_no_password(smtp: Any, stage: Any) 
         conn.login("alice", "wonderland")
     smtp.close(conn)
     assert len(server.heard()) == 2
-    assert "wonderland" not in repr(vars(conn))
+    assert seen([repr(vars(conn))], "wonderland") == []
 
 
 class EmailBackend:

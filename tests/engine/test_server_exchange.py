@@ -25,6 +25,8 @@ from sasl import (
     ask,
 )
 
+from ..support.leaks import seen
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -915,7 +917,7 @@ def test_no_repr_shows_octets_or_secrets(secret: str, name: str) -> None:
     value = VALUES[name](secret)
     for shown in (repr(value), str(value), f"{value}", repr([value])):
         assert name in shown
-        assert secret not in shown
+        assert seen([shown], secret) == []
     with pytest.raises(TypeError):
         vars(value)
 

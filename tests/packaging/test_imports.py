@@ -107,7 +107,8 @@ def imported_by(statement: str) -> set[str]:
 
 
 LIGHT = ["sasl", "sasl.mechanisms", "sasl.spec", "sasl.adapters", "sasl.adapters.wire"]
-LIGHT += [f"sasl.adapters.wire.{path.stem}" for path in sorted((ROOT / "adapters/wire").glob("[!_]*.py"))]
+WIRES = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / "adapters/wire").rglob("[!_]*.py"))]
+LIGHT += [".".join(("sasl", *path.parts)) for path in WIRES]
 LIGHT += [f"sasl.adapters.{name}" for name in ("imaplib", "poplib", "smtplib")]
 
 
