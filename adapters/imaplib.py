@@ -322,7 +322,7 @@ def _capabilities(conn: imaplib.IMAP4, names: tuple[str, ...] | None) -> tuple[s
             pass  # it logs in and does not know CAPABILITY
     if lost is not None:
         raise ConnectionLost(f"the connection ended right after the login: {lost}")
-    return tuple(name.upper() for name in names)
+    return tuple(map(str.upper, names))
 
 
 def _readline(conn: imaplib.IMAP4) -> bytes:

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from ssl import SSLSocket
 from typing import TYPE_CHECKING, Any
 
-from sasl.channel import Channel, LazyBindings
+from sasl.channel import UNKNOWN_CHANNEL, Channel, LazyBindings
 
 from ..channel_binding import bindings
 
@@ -24,7 +24,7 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
     cryptography takes 40 ms to import.
     """
     tls = isinstance(sock, SSLSocket)
-    found: Mapping[str, bytes] = LazyBindings(partial(bindings, sock)) if tls else {}
+    found: Mapping[str, bytes] = LazyBindings(partial(bindings, sock)) if tls else UNKNOWN_CHANNEL.bindings
     peer: Any = None
     try:
         peer = sock.getpeername() if sock is not None else None
@@ -37,7 +37,7 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
         tls=tls,
         loopback=(getattr(address, "ipv4_mapped", None) or address).is_loopback,
         service=service,
-        host=_looked_up(host) if host else None,
+        host=(host if host.isascii() else _looked_up(host)) if host else None,
         port=port or peer[1],
         bindings=found,
     )
@@ -46,6 +46,6 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
 def _looked_up(host: str) -> str:
     """Return a host's name as it is looked up, in ASCII, if it can be (RFC 3490)."""
     try:
-        return host if host.isascii() else host.encode("idna").decode("ascii")
+        return host.encode("idna").decode("ascii")
     except UnicodeError:
         return host

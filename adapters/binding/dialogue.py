@@ -56,8 +56,8 @@ class Dialogue:
     """A library's connection during a login: lines out, lines in, each shown without what must not be seen.
 
     `send` writes octets at once, `readline` returns a line with its end (b"" at the end of the connection), `close`
-    ends it and never fails. `show` takes each line as it may be shown, for the library's debug output; None if that
-    is off. In an asynchronous library the first three return what is to be awaited.
+    ends it and never fails; in an asynchronous library they return what is to be awaited. `show` takes each line as it
+    may be shown, for the library's debug output; None if that is off. The logger `sasl` gets the same at DEBUG.
 
     Attributes:
         wire: the exchange that was held, or None.
@@ -79,11 +79,15 @@ class Dialogue:
         self.last = b""
         self.refused = ""
         self._send = send
-        self._print = show
+        self._shows = [] if show is None else [show]
+        logging = sys.modules.get("logging")  # who has not imported it listens to nothing
+        if logging is not None and (logger := logging.getLogger("sasl")).isEnabledFor(logging.DEBUG):
+            self._shows.append(partial(logger.debug, "%s"))
 
     def send(self, line: Line) -> Any:
         """Send a line, in one write."""
-        self._show("C", line.shown)
+        for show in self._shows:
+            show(f"C: {line.shown}")
         return self._send(line.octets)
 
     def received(self, line: bytes, shown: Callable[[bytes], str] | None = None) -> bytes:
@@ -91,7 +95,8 @@ class Dialogue:
         if not line.endswith(b"\n") and len(line) < READ:
             raise EOFError
         self.last = line
-        self._show("S", shown(line) if shown else printable(text_of(line)))
+        for show in self._shows:
+            show(f"S: {shown(line) if shown else printable(text_of(line))}")
         return line
 
     def hold(self, wire: Wire) -> Steps[None]:
@@ -121,12 +126,6 @@ class Dialogue:
             self.refused = wire.shown(self.last)
         if wire.error is not None:
             raise wire.error
-
-    def _show(self, who: str, text: str) -> None:
-        if (logging := sys.modules.get("logging")) is not None:  # who has not imported it listens to nothing
-            logging.getLogger("sasl").debug("%s: %s", who, text)
-        if self._print is not None:
-            self._print(f"{who}: {text}")
 
 
 @contextmanager

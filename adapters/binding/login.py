@@ -201,7 +201,9 @@ def login_steps(
             )
             if watch is not None:
                 watch(choice, wire)
-            answer: R = yield from _held(library, conn, dialogue, wire)
+            with library.mute(conn):
+                yield from dialogue.hold(wire)
+                answer: R = yield partial(library.finish, conn, dialogue)
             _remember(allowed, choice, ready)
             return answer
 
@@ -230,7 +232,10 @@ def auth(
         with clocked(conn, None):
             if first is not None:
                 yield first
-            return (yield from _held(library, conn, dialogue, wire))
+            with library.mute(conn):
+                yield from dialogue.hold(wire)
+                answer: R = yield partial(library.finish, conn, dialogue)
+                return answer
 
     return perform(guarded(library, dialogue, steps()))
 
@@ -255,13 +260,6 @@ def guarded(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> St
     if isinstance(failure, SASLError):
         failure = library.errors.translate(failure, library.arguments(dialogue, failure))
     raise failure.with_traceback(None)
-
-
-def _held(library: Library[C, R], conn: C, dialogue: Dialogue, wire: Wire) -> Steps[R]:
-    with library.mute(conn):
-        yield from dialogue.hold(wire)
-        answer: R = yield partial(library.finish, conn, dialogue)
-        return answer
 
 
 def _remember(policy: Policy, choice: Choice, credentials: Credentials) -> None:
