@@ -15,9 +15,9 @@ from ssl import SSLSocket, create_default_context
 from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl import errors
+from sasl.client_exchange import ClientExchange
 from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, ProtocolError, SASLError, UsageError
-from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.registry import canonical
 from sasl.value import value

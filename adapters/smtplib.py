@@ -12,9 +12,9 @@ from ssl import create_default_context
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from sasl import errors
+from sasl.client_exchange import ClientExchange
 from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
-from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
 from sasl.value import value
