@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
 from sasl.steps import Challenge, Rejected
+from sasl.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -81,7 +82,8 @@ def parse_error(challenge: bytes, limits: Limits) -> dict[str, str]:
         return {}
     if not isinstance(error, dict):
         return {}
-    return {key: _shown(error[key]) for key in _KNOWN if isinstance(error.get(key), str) or type(error.get(key)) is int}
+    texts = {key: str(error[key]) for key in _KNOWN if isinstance(error.get(key), str) or type(error.get(key)) is int}
+    return {key: printable(text) for key, text in texts.items()}
 
 
 def explain(rejected: Rejected, default: Mapping[str, str]) -> Generator[Challenge, bytes, None]:
@@ -107,7 +109,3 @@ def _depth(text: bytes) -> int:
         elif octet in b"]}":
             depth -= 1
     return deepest
-
-
-def _shown(value: str | int) -> str:
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .errors import place_of
 from .steps import Question, Unavailable
 
 if TYPE_CHECKING:
@@ -64,12 +65,8 @@ def _checked(question: Question, answer: object, verifier: object) -> object:
 
 
 def _broken(question: Question, error: Exception) -> Unavailable:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown place"
     kind = type(error).__name__
-    _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, where)
+    _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, place_of(error))
     return Unavailable(f"the verifier failed with {kind}")
 
 

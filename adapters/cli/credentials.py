@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, final
 from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
 from sasl.errors import TokenError, UsageError
 from sasl.registry import lookup
+from sasl.text import printable
 
 from ..wire import imap, pop
 from .deadline import deadline
 from .exits import TRY_LATER, Undecodable
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +72,7 @@ def obtain(arguments: argparse.Namespace, user: str | None, clock: Clock) -> Cre
         return Bearer(user, CommandToken(arguments.token_command, clock))
     if arguments.token_env is not None:
         return Bearer(user, _variable(arguments.token_env))
-    return Bearer(user, _typed(f"Access token for {shown(user)}: ", clock))
+    return Bearer(user, _typed(f"Access token for {printable(user)}: ", clock))
 
 
 @final
@@ -131,7 +131,7 @@ def _password(arguments: argparse.Namespace, user: str, clock: Clock) -> str:
     if arguments.password_env is not None:
         return _variable(arguments.password_env)
     if arguments.password_command is None:
-        return _typed(f"Password for {shown(user)}: ", clock)
+        return _typed(f"Password for {printable(user)}: ", clock)
     try:
         return _output(_words(arguments.password_command), clock.left(), "password command")
     except TokenError as error:

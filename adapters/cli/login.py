@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from sasl.credentials import Bearer
 from sasl.errors import Cancelled, ConnectionLost, PolicyViolation, SASLError
 from sasl.policy import Policy
+from sasl.text import printable
 
 from ..session import with_new_token
 from . import credentials, exits, url
 from .connection import connected, tls_context, tls_facts
 from .deadline import Clock, deadline
 from .outcome import Outcome
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -208,7 +208,7 @@ class _Escaped(logging.Formatter):
     """One line for each record, nothing in it a control."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown(record.getMessage())
+        return printable(record.getMessage())
 
 
 def _seconds(text: str) -> float:

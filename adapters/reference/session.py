@@ -13,11 +13,10 @@ import secrets
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
-from traceback import extract_tb
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, final
 
 from sasl.channel import Channel
-from sasl.errors import MechanismUnavailable, UsageError
+from sasl.errors import MechanismUnavailable, UsageError, place_of
 from sasl.exchange import State
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.policy import DEFAULT_POLICY, Policy, offer
@@ -25,6 +24,7 @@ from sasl.registry import canonical, known_mechanisms, lookup
 from sasl.secret import octets
 from sasl.settle import settle_async
 from sasl.steps import CheckCertificate, Failure, FindKeys, Question, Success
+from sasl.text import printable
 
 from ..channel_binding import bindings
 from ..wire._login import forbidden
@@ -171,9 +171,7 @@ class Session(ABC):
             raise
         except Exception as error:
             self._farewell("broken")
-            place = extract_tb(error.__traceback__)[-1]
-            where = f"{place.filename}:{place.lineno}"
-            _log.error("the %s server failed with %s at %s", self.service, type(error).__name__, where)
+            _log.error("the %s server failed with %s at %s", self.service, type(error).__name__, place_of(error))
         finally:
             await self.connection.close(grace=grace)
 
@@ -248,12 +246,12 @@ class Session(ABC):
 
     def note(self, shown: str) -> None:
         """Put what the client sent into the transcript."""
-        self.transcript.append(("C", _printable(shown)))
+        self.transcript.append(("C", _shown(shown)))
 
     async def say(self, *lines: str | Line) -> None:
         """Send lines, all of them in one write."""
         sent = [text if isinstance(text, Line) else plain_line(text) for text in lines]
-        self.transcript += [("S", _printable(line.shown)) for line in sent]
+        self.transcript += [("S", _shown(line.shown)) for line in sent]
         self.connection.write(b"".join(line.octets for line in sent))
         await self.connection.drain()
 
@@ -401,5 +399,5 @@ def _text(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:_SHOWN])
+def _shown(text: str) -> str:
+    return printable(text, limit=_SHOWN, instead="?")

@@ -31,7 +31,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, final, get_args
 from urllib.parse import parse_qsl, unquote_plus
 
-from sasl.errors import UsageError
+from sasl.errors import UsageError, place_of
 from sasl.steps import Accepted, CheckToken, Rejected
 
 from ..tokens._http import TimedReader
@@ -400,11 +400,7 @@ class _Server(ThreadingMixIn, TCPServer):
         error = sys.exception()
         if error is None or isinstance(error, OSError):
             return
-        frame = error.__traceback__
-        while frame is not None and frame.tb_next is not None:
-            frame = frame.tb_next
-        where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown place"
-        _log.error("the token endpoint failed with %s at %s", type(error).__name__, where)
+        _log.error("the token endpoint failed with %s at %s", type(error).__name__, place_of(error))
 
 
 class _Handler(BaseHTTPRequestHandler):
