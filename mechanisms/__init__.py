@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from sasl.credentials import Anonymous, Bearer, External, Password
+from sasl.hashes import HASHES
 from sasl.registry import Mechanism
 from sasl.steps import FindKeys, FindSecret
 
@@ -28,8 +29,6 @@ def _scram(name: str, rank: int, *, twin: str | None = None) -> Mechanism:
         asks=(FindKeys,),
     )
 
-
-_HASHES: Final = ("SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512", "SHA3-512")  # the weakest first
 
 ROWS: Final = (
     Mechanism(
@@ -100,8 +99,8 @@ ROWS: Final = (
         off_by_default=True,
         asks=(FindSecret,),
     ),
-    *(_scram(f"SCRAM-{name}", rank) for rank, name in enumerate(_HASHES, 50)),
-    *(_scram(f"SCRAM-{name}-PLUS", rank, twin=f"SCRAM-{name}") for rank, name in enumerate(_HASHES, 60)),
+    *(_scram(name, rank) for rank, name in enumerate(HASHES, 50)),
+    *(_scram(f"{name}-PLUS", rank, twin=name) for rank, name in enumerate(HASHES, 60)),
     Mechanism(
         "EXTERNAL",
         "sasl.mechanisms.external:external_client",

@@ -1,12 +1,12 @@
-"""What the mechanisms share that carry names and passwords as text: PLAIN, LOGIN, CRAM-MD5, EXTERNAL."""
+"""What the mechanisms share that carry names and passwords as text or hash them."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 
-from sasl.errors import LimitExceeded, UsageError
-from sasl.prep import saslprep
+from sasl.errors import UsageError
+from sasl.prep import prepare_own, prepare_query
 from sasl.steps import Rejected
 
 if TYPE_CHECKING:
@@ -23,20 +23,16 @@ def controls_in(text: str) -> bool:
 def check_preparable(texts: Iterable[str], limit: int) -> None:
     """Raise UsageError for a text, unless it is empty, that a server could not prepare (RFC 4013)."""
     for text in texts:
-        if text and not saslprep(text, limit=limit):
-            raise UsageError("a name or password of which SASLprep leaves nothing (RFC 4013)")
+        if text:
+            prepare_own(text, limit=limit)
 
 
 def prepared(text: str, limit: int) -> str:
     """The form to compare. What cannot be prepared, or of which nothing is left, fails as a wrong password does."""
-    form = ""
-    try:
-        form = saslprep(text, limit=limit)
-    except LimitExceeded:
-        raise
-    except UsageError:
-        pass
-    if text and not form:
+    if not text:
+        return ""
+    form = prepare_query(text, limit=limit)
+    if form is None:
         raise Rejected("a name or password that cannot be prepared (RFC 4013)")
     return form
 

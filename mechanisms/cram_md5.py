@@ -14,15 +14,15 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
-from sasl.errors import ProtocolError, SASLError, UsageError
-from sasl.prep import prepared_secret, saslprep
-from sasl.secret import Secret
+from sasl.errors import ProtocolError, UsageError
+from sasl.prep import prepare_kept, prepare_own
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
 
 from ._password import controls_in, decoded, prepared, utf8
 
 if TYPE_CHECKING:
     from sasl.credentials import Password
+    from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
 
 # Section 2 has a msg-id here. Servers send other texts, too; none at all or octets would make the hash worth guessing.
@@ -43,10 +43,13 @@ def cram_md5_client(credentials: Password, options: Options, *, prepare: bool = 
         raise UsageError("CRAM-MD5 cannot say whom to act as")
     authcid = credentials.authcid
     if prepare:
-        authcid = saslprep(authcid, limit=options.limits.prep_characters)
+        authcid = prepare_own(authcid, limit=options.limits.prep_characters)
     if not authcid or authcid.endswith(" ") or controls_in(authcid):
         raise UsageError("a user name of CRAM-MD5 is not empty, ends with no space and holds no control character")
-    user, key = utf8(authcid), _key(credentials.password, options, prepare=prepare)
+    password = credentials.password
+    if prepare:
+        password = prepare_own(password, limit=options.limits.prep_characters)
+    user, key = utf8(authcid), _key(password)
     if not _has_md5():
         raise UsageError(_NO_MD5)
 
@@ -93,10 +96,8 @@ def _new_challenge(host: str | None) -> bytes:
     return b"<%d.%d@%s>" % (secrets.randbits(128), time.time(), name.encode("ascii"))
 
 
-def _key(password: Secret, options: Options, *, prepare: bool) -> bytes:
-    """Return what is hashed with. Raises UsageError for a password that cannot be used."""
-    if prepare:
-        password = prepared_secret(password, limit=options.limits.prep_characters)
+def _key(password: Secret) -> bytes:
+    """Return what is hashed with. Raises UsageError for a prepared password that cannot be used."""
     key = utf8(password.reveal())
     if not key or key.count(0):
         raise UsageError("a password of CRAM-MD5 is not empty and holds no NUL, which HMAC takes for padding")
@@ -105,9 +106,10 @@ def _key(password: Secret, options: Options, *, prepare: bool) -> bytes:
 
 def _kept(value: object, options: Options, *, prepare: bool) -> bytes:
     key = b""
+    password = prepare_kept(value, prepare=prepare, limit=options.limits.prep_characters)
     try:
-        key = _key(value if isinstance(value, Secret) else Secret(value), options, prepare=prepare)  # type: ignore[arg-type]
-    except SASLError:
+        key = b"" if password is None else _key(password)
+    except UsageError:
         pass  # its frames hold the password
     if not key:
         raise Unavailable("what is kept of the user is no password, or one that cannot be prepared (RFC 4013)")

@@ -18,13 +18,14 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from sasl.base64 import encode
 from sasl.errors import MechanismUnavailable, ServerNotProven, UsageError
 from sasl.prep import has_controls
 from sasl.secret import Secret
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
 
 from . import _digest_md5_messages as messages
+from ._hosts import own_names
+from ._nonce import new_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps
 
-_NONCE: Final = 18  # random octets, 24 characters
 _DECOY: Final = os.urandom(12).hex()
 _CONTROL: Final = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 _NO_MD5: Final = "this Python has no MD5, without which there is no DIGEST-MD5"
@@ -56,7 +56,7 @@ def digest_md5_client(
         credentials.authcid,
         _chosen(realm, challenge.realms, default=options.channel.host or ""),
         challenge.nonce,
-        _new_nonce() if cnonce is None else cnonce,
+        new_nonce() if cnonce is None else cnonce,
         uri,
         credentials.authzid or None,
         challenge.utf8,
@@ -79,18 +79,17 @@ def digest_md5_server(
     """
     if not _has_md5():
         raise Unavailable(_NO_MD5)
-    nonce = _new_nonce() if nonce is None else nonce
+    nonce = new_nonce() if nonce is None else nonce
     response, value = messages.parse_response((yield Challenge(_challenge(realm, nonce))))
     service, host = messages.target(response.uri)
-    known = hosts or options.channel.host or host
-    names = [known] if isinstance(known, str) else known  # a single name is one, not its letters
+    names = own_names(hosts, options.channel)
     wrong = {
         "another nonce": response.nonce != nonce,
         "the nonce was used before": response.nc != messages.FIRST_USE,
         "another quality of protection": response.qop != messages.AUTH,
         "another realm": response.realm != realm,
         "meant for another service": service != (options.channel.service or service).lower(),
-        "meant for another host": host not in [name.lower() for name in names],
+        "meant for another host": bool(names) and host not in names,
     }
     for reason, is_wrong in wrong.items():
         if is_wrong:
@@ -180,7 +179,3 @@ def _has_md5() -> bool:
     except (AttributeError, ValueError):
         return False
     return True
-
-
-def _new_nonce() -> bytes:
-    return encode(os.urandom(_NONCE))

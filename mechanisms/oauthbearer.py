@@ -16,11 +16,11 @@ from sasl.prep import has_controls
 from sasl.steps import Challenge, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
 
 from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
+from ._hosts import own_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sasl.channel import Channel
     from sasl.credentials import Bearer
     from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
@@ -47,7 +47,7 @@ def oauthbearer_server(
     3.2 has it compare them then, or a token could be relayed. `scope` and `openid_configuration` go into the error
     challenge (section 3.2.2).
     """
-    ours = _names(hosts, options.channel)
+    ours = own_names(hosts, options.channel)
     authzid, token, host, port = _parse((yield Challenge(b"")))
     status = "invalid_token"
     try:
@@ -106,12 +106,6 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
         None if host is None else host.decode("ascii"),
         None if port is None else int(port),
     )
-
-
-def _names(hosts: Collection[str], channel: Channel) -> set[str]:
-    """The names that are ours, in lower case; empty if we do not know them."""
-    names = [hosts] if isinstance(hosts, str) else hosts  # a single name is one, not its letters
-    return {name.lower() for name in (names if hosts else [channel.host]) if name}
 
 
 def _meant_here(host: str | None, port: int | None, ours: Collection[str], our_port: int | None) -> bool:

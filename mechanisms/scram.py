@@ -6,7 +6,8 @@
     S: v=SIGNATURE
 
 One script for every hash, with and without channel binding (-PLUS): the name that it runs under tells. The grammar is
-in `_scram_messages`, the keys are in `sasl.keys`.
+in `_scram_messages`, a server's keys are in `sasl.keys`, what a client
+keeps of them in `_scram_keys`.
 """
 
 from __future__ import annotations
@@ -17,36 +18,36 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from sasl.base64 import encode
-from sasl.errors import LimitExceeded, PolicyViolation, ProtocolError, ServerNotProven, UsageError
+from sasl.errors import PolicyViolation, ProtocolError, ServerNotProven, UsageError
 from sasl.gs2 import Gs2Header
-from sasl.keys import HASHES, ClientKeys, KeyCache, ScramKeys, derive, fingerprint
-from sasl.prep import prepared_secret, saslprep
+from sasl.hashes import DIGEST_SIZES, HASHES, ITERATIONS, LONGEST_SALT, MOST_ITERATIONS, SALT
+from sasl.keys import ScramKeys, derive
+from sasl.prep import prepare_own, prepare_query
 from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Rejected, Unavailable, Verified, ask
 
 from . import _scram_messages as messages
+from ._nonce import new_nonce
 from ._password import utf8
+from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sasl.credentials import Password
-    from sasl.keys import Keys
     from sasl.steps import ClientSteps, Options, ServerSteps
+
+__all__ = ["KEYS", "ClientKeys", "KeyCache", "Keys", "scram_client", "scram_server"]
 
 T = TypeVar("T")
 
 KEYS: Final = KeyCache()
 """Where clients of this process keep their keys, unless they are told otherwise."""
 
-_NONCE: Final = 18  # random octets, 24 characters
-_DECOY: Final = (os.urandom(32), 4_096, 16)
+_DECOY: Final = (os.urandom(32), ITERATIONS, SALT)
 _LEAST_SECRET: Final = 16  # octets
-_LONGEST_SALT: Final = 4_096  # octets, as in `ScramKeys`
-_MOST_ITERATIONS: Final = 2**31 - 1
 _PLUS: Final = "-PLUS"
 _NOBODY: Final = {
-    name: ScramKeys(name, b"-", 1, *(os.urandom(hashlib.new(name).digest_size) for _ in range(2)))
-    for name in HASHES.values()
+    name: ScramKeys(name, b"-", 1, os.urandom(size), os.urandom(size)) for name, size in DIGEST_SIZES.items()
 }
 """Keys in the place of those of an unknown user; nobody can prove that he knows them, and nobody is let in by them."""
 
@@ -93,7 +94,7 @@ def scram_client(
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
     header, data = _header(credentials.authzid, options)
     username, password = _prepared(credentials, options, prepare=prepare)
-    nonce = _new_nonce() if nonce is None else nonce
+    nonce = new_nonce() if nonce is None else nonce
     first = messages.client_first_bare(username, nonce)
 
     challenge = yield header + first
@@ -136,7 +137,7 @@ def scram_server(
     last challenge, which costs a turn. `prepare=False` looks for the user name as it came. `nonce` is for tests.
     Raises UsageError for a decoy that is none.
     """
-    steps = _served(options, _Decoy.of(*decoy), _new_nonce() if nonce is None else nonce, prepare=prepare)
+    steps = _served(options, _Decoy.of(*decoy), new_nonce() if nonce is None else nonce, prepare=prepare)
     return _explained(steps) if send_errors else steps
 
 
@@ -193,10 +194,10 @@ def _prepared(credentials: Password, options: Options, *, prepare: bool) -> tupl
     username, password = credentials.authcid, credentials.password
     if prepare:
         limit = options.limits.prep_characters
-        username = saslprep(username, limit=limit)
-        password = prepared_secret(password, stored=True, limit=limit)
+        username = prepare_own(username, limit=limit)
+        password = prepare_own(password, stored=True, limit=limit)
     if not username or not password:
-        raise UsageError("SCRAM needs a user name and a password of which SASLprep leaves something (RFC 5802)")
+        raise UsageError("SCRAM needs a user name and a password that are not empty")
     utf8(password.reveal())
     return username, password.reveal()
 
@@ -242,14 +243,8 @@ def _binding(header: Gs2Header, options: Options) -> bytes:
 
 def _prepared_name(name: str, options: Options) -> str:
     """Return the form of a name to compare. What cannot be prepared is refused."""
-    prepared = ""
-    try:
-        prepared = saslprep(name, limit=options.limits.prep_characters)
-    except LimitExceeded:
-        raise
-    except UsageError:
-        pass
-    if not prepared:
+    prepared = prepare_query(name, limit=options.limits.prep_characters)
+    if prepared is None:
         raise Rejected("invalid-username-encoding")
     return prepared
 
@@ -262,14 +257,14 @@ class _Decoy(NamedTuple):
     octets: int
 
     @classmethod
-    def of(cls, secret: object, iterations: object, octets: object = _DECOY[2]) -> _Decoy:
+    def of(cls, secret: object, iterations: object, octets: object = SALT) -> _Decoy:
         """Return a decoy. Raises UsageError for what is none."""
         if not isinstance(secret, bytes) or len(secret) < _LEAST_SECRET:
             raise UsageError(f"the secret of a decoy is {_LEAST_SECRET} octets or more")
-        if type(iterations) is not int or not 0 < iterations <= _MOST_ITERATIONS:
-            raise UsageError(f"the iterations of a decoy are a number from 1 to {_MOST_ITERATIONS}")
-        if type(octets) is not int or not 0 < octets <= _LONGEST_SALT:
-            raise UsageError(f"the salt of a decoy has 1 to {_LONGEST_SALT} octets")
+        if type(iterations) is not int or not 0 < iterations <= MOST_ITERATIONS:
+            raise UsageError(f"the iterations of a decoy are a number from 1 to {MOST_ITERATIONS}")
+        if type(octets) is not int or not 0 < octets <= LONGEST_SALT:
+            raise UsageError(f"the salt of a decoy has 1 to {LONGEST_SALT} octets")
         return cls(secret, iterations, octets)
 
     def salt(self, authcid: str, hash_name: str) -> bytes:
@@ -291,10 +286,6 @@ def _explained(steps: ServerSteps) -> ServerSteps:
 
 
 # --- both
-
-
-def _new_nonce() -> bytes:
-    return encode(os.urandom(_NONCE))
 
 
 def _hashed(hash_name: str, octets: bytes) -> bytes:

@@ -26,7 +26,7 @@ from .errors import (
     UsageError,
 )
 from .exchange import ClientExchange, ServerExchange, State
-from .keys import ClientKeys, KeyCache, ScramKeys
+from .keys import ScramKeys
 from .limits import Limits
 from .policy import Choice, Pins, Policy, choose, offer
 from .registry import Mechanism, client, known_mechanisms, lookup, register, server
@@ -83,7 +83,6 @@ __all__ = [
     "CheckToken",
     "Choice",
     "ClientExchange",
-    "ClientKeys",
     "ClientSteps",
     "Complete",
     "ConnectionLost",
@@ -94,7 +93,6 @@ __all__ = [
     "Failure",
     "FindKeys",
     "FindSecret",
-    "KeyCache",
     "LimitExceeded",
     "Limits",
     "Mechanism",

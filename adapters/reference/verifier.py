@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
-from sasl.errors import SASLError, UsageError
+from sasl.errors import LimitExceeded, UsageError
+from sasl.hashes import ITERATIONS, SALT
 from sasl.keys import ScramKeys
-from sasl.prep import saslprep
+from sasl.prep import prepare_own, prepare_query
 from sasl.secret import Secret
 from sasl.steps import (
     Accepted,
@@ -45,9 +46,6 @@ ANONYMOUS: Final = "anonymous"
 Users: TypeAlias = "Mapping[str, str | ScramKeys]"
 """Names to passwords, or to what is kept instead of a password."""
 
-_ITERATIONS: Final = 4_096  # of PBKDF2 (RFC 5802 section 5.1)
-_SALT: Final = 16  # octets
-
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Verifier:
     def __init__(
         self, users: Users, *, anonymous: bool = False, common_name: bool = False, secret: bytes | None = None
     ) -> None:
-        self._users = {_stored(name): _credential(value) for name, value in users.items()}
+        self._users = {prepare_own(name, stored=True): _credential(value) for name, value in users.items()}
         if anonymous and ANONYMOUS in self._users:
             raise UsageError(f"whoever has no name is {ANONYMOUS!r}, which is a user's name here")
         self._anonymous = anonymous
@@ -105,7 +103,7 @@ class Verifier:
         The two belong together: a pair that no user has would be a stranger's.
         """
         counts = Counter(
-            (credential.iterations, len(credential.salt)) if isinstance(credential, ScramKeys) else (_ITERATIONS, _SALT)
+            (credential.iterations, len(credential.salt)) if isinstance(credential, ScramKeys) else (ITERATIONS, SALT)
             for credential in self._stand_ins
         )
         return self._secret, *counts.most_common(1)[0][0]
@@ -115,7 +113,7 @@ class Verifier:
 
         Raises UsageError if there is no such user or no such state.
         """
-        name = _stored(user)
+        name = prepare_own(user, stored=True)
         if name not in self._users:
             raise UsageError(f"no such user: {user!r}")
         if state not in TOKEN_STATES:
@@ -146,17 +144,17 @@ class Verifier:
 
     def _check_password(self, authcid: str, password: Secret) -> Answer:
         """One path, one comparison and one text, whether there is such a user or not."""
-        name = _queried(authcid) or ""
+        name = _query(authcid) or ""
         credential = self._credential_of(name)
         if isinstance(credential, ScramKeys):
             matches = credential.verifies(password)
         else:
-            matches = credential == (_queried(password.reveal()) or "")
+            matches = credential == (_query(password.reveal()) or "")
         return Accepted(name) if matches and name in self._users else Rejected("unknown user or wrong password")
 
     def _find_keys(self, authcid: str, hash_name: str) -> Answer:
         """Derive nothing for the name that is asked for: it would tell whether somebody has it."""
-        name = _queried(authcid) or ""
+        name = _query(authcid) or ""
         credential = self._credential_of(name)
         derived = self._keys(hash_name)
         if isinstance(credential, ScramKeys) and credential.hash != hash_name:
@@ -165,7 +163,7 @@ class Verifier:
         return Record(name, keys) if name in self._users else None
 
     def _find_secret(self, authcid: str) -> Answer:
-        name = _queried(authcid) or ""
+        name = _query(authcid) or ""
         credential = self._credential_of(name)
         if isinstance(credential, ScramKeys):
             return Rejected("the password of this user is not kept")
@@ -188,8 +186,8 @@ class Verifier:
         return self._derived[hash_name]
 
     def _derive(self, name: str, password: Secret, hash_name: str) -> ScramKeys:
-        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:_SALT]
-        return ScramKeys.derive(password, hash_name, salt=salt, iterations=_ITERATIONS)
+        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
+        return ScramKeys.derive(password, hash_name, salt=salt, iterations=ITERATIONS)
 
     # --- certificates and tokens
 
@@ -204,7 +202,7 @@ class Verifier:
         users = [user for user in map(self._user, names) if user is not None]
         if not users:
             return Rejected("the client certificate names no user")
-        wanted = _queried(authzid) if authzid else None
+        wanted = _query(authzid) if authzid else None
         return Accepted(wanted if wanted in users else users[0])
 
     def _user(self, mailbox: str) -> str | None:
@@ -234,7 +232,7 @@ class Verifier:
 
 
 def _credential(value: str | ScramKeys) -> Secret | ScramKeys:
-    return value if isinstance(value, ScramKeys) else Secret(_stored(value))
+    return value if isinstance(value, ScramKeys) else Secret(prepare_own(value, stored=True))
 
 
 def _stand_in(credential: Secret | ScramKeys | None) -> Secret | ScramKeys:
@@ -252,21 +250,14 @@ def _mailbox(name: str) -> str:
 
 
 def _authorize(identity: str, authzid: str | None) -> Answer:
-    if not authzid or _queried(authzid) == identity:
+    if not authzid or _query(authzid) == identity:
         return Accepted(identity)
     return Rejected("nobody may act as another user here", "authorization")
 
 
-def _stored(text: str) -> str:
-    prepared = saslprep(text, stored=True)
-    if not prepared:
-        raise UsageError("a name or a password of which SASLprep leaves nothing (RFC 4013)")
-    return prepared
-
-
-def _queried(text: str) -> str | None:
-    """The form to compare, None for what cannot be prepared: nobody has that name."""
+def _query(text: str) -> str | None:
+    """Return the form to compare, None for what cannot be prepared: nobody has that name."""
     try:
-        return saslprep(text)
-    except SASLError:
+        return prepare_query(text)
+    except LimitExceeded:
         return None

@@ -40,7 +40,8 @@ from sasl import AccessToken, Bearer, CheckPassword, CheckToken, Password, Scram
 from sasl.adapters.cli import main
 from sasl.adapters.wire import imap, pop, smtp
 from sasl.adapters.wire.line import Line
-from sasl.keys import ClientKeys, Key, KeyCache, fingerprint
+from sasl.keys import Key
+from sasl.mechanisms._scram_keys import ClientKeys, KeyCache, fingerprint
 from sasl.prep import saslprep
 
 from .conftest import IN_THE_CLEAR, NOBODY, PASSWORD, PROTOCOLS, TOKENS, USER, WRONG, connect, repeated

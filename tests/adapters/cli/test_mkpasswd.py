@@ -14,7 +14,7 @@ import pytest
 from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 
 from sasl import ScramKeys
-from sasl.keys import HASHES
+from sasl.hashes import HASHES
 
 from .conftest import PASSWORD, script
 from .test_process import typing

@@ -1,0 +1,16 @@
+"""Which names are the server's own: a client says which it meant to reach (RFC 7628 section 3.2, RFC 2831 2.1.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sasl.channel import Channel
+
+
+def own_names(hosts: Collection[str], channel: Channel) -> frozenset[str]:
+    """Return `hosts` (one or several, in any case) or else the channel's host, in lower case; nothing if unknown."""
+    names = [hosts] if isinstance(hosts, str) else hosts  # a single name is one, not its letters
+    return frozenset(name.lower() for name in (names if hosts else [channel.host]) if name)
