@@ -296,7 +296,7 @@ def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool
 # --- how it is printed
 
 
-def _print_login(session: reference.Session) -> None:
+def _print_login(session: reference.Conversation) -> None:
     """Print the lines of a login."""
     who = {"C": "client", "S": "server"}
     lines = [(who[side], text) for side, text in list(session.transcript)]

@@ -28,10 +28,12 @@ from sasl.steps import (
 
 from ..verifiers.certificate import folded, identities
 from .certificates import LOCAL
+from .checks import known_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from sasl.registry import Mechanism
     from sasl.steps import Answer, Question
 
 SCOPE: Final = "mail"
@@ -85,6 +87,7 @@ class Verifier:
         self._stand_ins = [_stand_in(credential) for credential in self._users.values()] or [_stand_in(None)]
         self._derived: dict[str, dict[str, ScramKeys]] = {}
         self._tokens: list[Token] = []
+        self._further: dict[type[Question], Callable[[Any], Any]] = {}
 
     @property
     def answers(self) -> frozenset[type[Question]]:
@@ -94,7 +97,7 @@ class Verifier:
             answers.add(FindSecret)
         if self._anonymous:
             answers.add(CheckAnonymous)
-        return frozenset(answers)
+        return frozenset(answers | self._further.keys())
 
     @property
     def decoy(self) -> tuple[bytes, int, int]:
@@ -107,6 +110,14 @@ class Verifier:
             for credential in self._stand_ins
         )
         return self._secret, *counts.most_common(1)[0][0]
+
+    def options(self, row: Mechanism) -> Mapping[str, Any]:
+        """Return what the server script of a row is told: its decoy, where it has one."""
+        return {"decoy": self.decoy} if "decoy" in known_options(row) else {}
+
+    def serve(self, question: type[Question], answer: Callable[[Any], Any]) -> None:
+        """Let a function answer a further type of question: that of a plug-in, which has credentials of its own."""
+        self._further[question] = answer
 
     def add_token(self, value: str, user: str, state: TokenState = "good") -> None:
         """Make a token known; one of the same value is replaced.
@@ -138,7 +149,8 @@ class Verifier:
                 return self._find_secret(question.authcid)
             case Authorize():
                 return _authorize(question.identity, question.authzid)
-        return NotImplemented
+        answer = self._further.get(type(question))
+        return NotImplemented if answer is None else answer(question)
 
     # --- users
 
