@@ -121,7 +121,7 @@ def idle(count: int = 2000) -> dict[str, int]:
 
     def scram_server() -> object:
         exchange = sasl.server("SCRAM-SHA-256")
-        sasl.settle(exchange, exchange.start(b"n,,n=tim,r=" + NONCES[0]), _verify)
+        sasl.settle(exchange, exchange.start(b"n,,n=tim,r=" + NONCES[0]), verify)
         return exchange
 
     waiting = {
@@ -156,14 +156,14 @@ def _plain_client() -> bool:
 
 def _plain_server(message: bytes) -> bool:
     exchange = sasl.server("PLAIN")
-    return type(sasl.settle(exchange, exchange.start(message), _verify)) is sasl.Success
+    return type(sasl.settle(exchange, exchange.start(message), verify)) is sasl.Success
 
 
 def _bearer(name: str, credentials: sasl.Bearer) -> bool:
     client = sasl.client(name, credentials, channel=CHANNEL)
     server = sasl.server(name, channel=CHANNEL)
     initial_response = client.start()
-    event = sasl.settle(server, server.start(initial_response), lambda question: _check(question, credentials))
+    event = sasl.settle(server, server.start(initial_response), lambda question: check_token(question, credentials))
     client.succeed()
     return type(event) is sasl.Success
 
@@ -172,7 +172,7 @@ def _cram_md5() -> bool:
     client, server = sasl.client("CRAM-MD5", PASSWORD), sasl.server("CRAM-MD5", challenge=CHALLENGE)
     client.start()
     challenge = server.start()
-    event = sasl.settle(server, server.receive(client.respond(challenge.data)), _verify)  # type: ignore[union-attr]
+    event = sasl.settle(server, server.receive(client.respond(challenge.data)), verify)  # type: ignore[union-attr]
     client.succeed()
     return type(event) is sasl.Success
 
@@ -188,11 +188,12 @@ def _scram_client(server_first: bytes, signature: bytes, keys: KeyCache | None) 
 
 def _scram_server(first: bytes, final: bytes) -> bool:
     server = sasl.server("SCRAM-SHA-256", nonce=NONCES[1], success_data=True)
-    sasl.settle(server, server.start(first), _verify)
-    return type(sasl.settle(server, server.receive(final), _verify)) is sasl.Success
+    sasl.settle(server, server.start(first), verify)
+    return type(sasl.settle(server, server.receive(final), verify)) is sasl.Success
 
 
-def _verify(question: sasl.Question) -> object:
+def verify(question: sasl.Question) -> object:
+    """Answer as a server does that knows tim."""
     if type(question) is sasl.FindKeys:
         return sasl.Record("tim", KEYS) if question.authcid == "tim" else None
     if type(question) is sasl.FindSecret:
@@ -203,7 +204,8 @@ def _verify(question: sasl.Question) -> object:
     return NotImplemented
 
 
-def _check(question: sasl.Question, credentials: sasl.Bearer) -> object:
+def check_token(question: sasl.Question, credentials: sasl.Bearer) -> object:
+    """Answer as a server does that knows one token."""
     if type(question) is sasl.CheckToken:
         return sasl.Accepted(USER) if question.token == credentials.token else sasl.Rejected()
     return NotImplemented

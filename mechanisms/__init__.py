@@ -1,8 +1,9 @@
 """The mechanisms that come with the library: one file each, one row each (SCRAM: one row for each hash, and its -PLUS).
 
 `ROWS` is the built-in table that `sasl.registry` reads; scripts are named by "module:name" and imported when
-they are first used. Ranks leave room: 10 anonymous, 19 and 20 a password as it is, 30 a token, from 40 on mechanisms
-that do not send the secret, from 60 on those that are bound to the TLS channel, 80 what TLS has proved already.
+they are first used. Ranks leave room: 1 and 2 the login commands, 10 anonymous, 19 and 20 a password as it is, 30 a
+token, from 40 on mechanisms that do not send the secret, from 60 on those that are bound to the TLS channel, 80 what
+TLS has proved already.
 """
 
 from __future__ import annotations
@@ -30,7 +31,35 @@ def _scram(name: str, rank: int, *, twin: str | None = None) -> Mechanism:
     )
 
 
+def _password_command(name: str) -> Mechanism:
+    """Return the row of a login command that sends the password as it is."""
+    return Mechanism(
+        name,
+        "sasl.mechanisms.commands:password_client",
+        "sasl.mechanisms.commands:password_server",
+        Password,
+        client_first=True,
+        plaintext=True,
+        rank=1,
+        command=True,
+    )
+
+
 ROWS: Final = (
+    _password_command("IMAP-LOGIN"),
+    _password_command("POP-USER"),
+    Mechanism(
+        "POP-APOP",
+        "sasl.mechanisms.commands:apop_client",
+        "sasl.mechanisms.commands:apop_server",
+        Password,
+        client_first=False,
+        plaintext=False,
+        rank=2,
+        off_by_default=True,
+        asks=(FindSecret,),
+        command=True,
+    ),
     Mechanism(
         "ANONYMOUS",
         "sasl.mechanisms.anonymous:anonymous_client",
@@ -109,5 +138,6 @@ ROWS: Final = (
         client_first=True,
         plaintext=False,
         rank=80,
+        needs_tls=True,
     ),
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
-from sasl.steps import Challenge, CheckPassword, Complete, Verified, ask
+from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified, ask
 
 from ._password import check_preparable, controls_in, decoded, prepared, utf8
 
@@ -48,7 +48,7 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
     prompt = yield None
     if prompt == _PASSWORD:
         raise ProtocolError("the server asks for the password before the user name")
-    yield authcid
+    yield Harmless(authcid)
     yield Complete(password)
 
 

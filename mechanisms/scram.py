@@ -23,7 +23,7 @@ from sasl.gs2 import Gs2Header
 from sasl.hashes import DIGEST_SIZES, HASHES, ITERATIONS, LONGEST_SALT, MOST_ITERATIONS, SALT
 from sasl.keys import ScramKeys, derive
 from sasl.prep import prepare_own, prepare_query
-from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Rejected, Unavailable, Verified, ask
+from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Harmless, Rejected, Unavailable, Verified, ask
 
 from . import _scram_messages as messages
 from ._nonce import new_nonce
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sasl.credentials import Password
+    from sasl.errors import Kind
     from sasl.steps import ClientSteps, Options, ServerSteps
 
 __all__ = ["KEYS", "ClientKeys", "KeyCache", "Keys", "scram_client", "scram_server"]
@@ -68,7 +69,7 @@ _WRONG_FLAG: Final[Mapping[tuple[bool, bool, str], str]] = {
     (True, True, "p"): "",
 }
 # What a server's error is about, where it is not the credential.
-_KINDS: Final[Mapping[str, str]] = {
+_KINDS: Final[Mapping[str, Kind]] = {
     "no-resources": "unavailable",
     "channel-bindings-dont-match": "policy",
     "server-does-support-channel-binding": "policy",
@@ -97,7 +98,7 @@ def scram_client(
     nonce = new_nonce() if nonce is None else nonce
     first = messages.client_first_bare(username, nonce)
 
-    challenge = yield header + first
+    challenge = yield Harmless(header + first)
     server = messages.parse_server_first(challenge)
     if isinstance(server, str):
         yield _refusal(server)

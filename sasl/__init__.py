@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-from .channel import Channel
+from .channel import Channel, LazyBindings
 from .credentials import AccessToken, Anonymous, Bearer, Credentials, External, Password, TokenSource
 from .errors import (
     AuthenticationFailed,
     AuthorizationFailed,
     Cancelled,
     ConnectionLost,
+    Kind,
     LimitExceeded,
     MechanismUnavailable,
     PolicyViolation,
@@ -50,6 +51,7 @@ from .steps import (
     Failure,
     FindKeys,
     FindSecret,
+    Harmless,
     Options,
     Question,
     Record,
@@ -93,6 +95,9 @@ __all__ = [
     "Failure",
     "FindKeys",
     "FindSecret",
+    "Harmless",
+    "Kind",
+    "LazyBindings",
     "LimitExceeded",
     "Limits",
     "Mechanism",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from .errors import UsageError
 from .secret import octets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _NO_BINDINGS: Final[Mapping[str, bytes]] = MappingProxyType({})
 _TYPES: Final = (
@@ -19,6 +22,37 @@ _TYPES: Final = (
     ("port", int | None),
     ("bindings", Mapping),
 )
+
+
+@final
+class LazyBindings(Mapping[str, bytes]):
+    """The channel bindings of a connection, fetched when somebody looks: most logins have no use for them.
+
+    `fetch` returns them, the preferred one first. It is called once; what it raises leaves where they are looked at.
+    """
+
+    __slots__ = ("_fetch", "_found")
+
+    def __init__(self, fetch: Callable[[], Mapping[str, bytes]]) -> None:
+        self._fetch = fetch
+        self._found: Mapping[str, bytes] | None = None
+
+    def __getitem__(self, kind: str) -> bytes:
+        return self._fetched()[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fetched())
+
+    def __len__(self) -> int:
+        return len(self._fetched())
+
+    def __repr__(self) -> str:
+        return "LazyBindings()"
+
+    def _fetched(self) -> Mapping[str, bytes]:
+        if self._found is None:
+            self._found = _checked(self._fetch())
+        return self._found
 
 
 @final
@@ -33,7 +67,8 @@ class Channel:
         service: the protocol's service name: "imap", "pop", "smtp" (RFC 4422 section 4).
         host: the server's name as the client meant it, or None.
         port: the server's port, or None.
-        bindings: channel-binding type to its octets, the preferred one first (RFC 5056).
+        bindings: channel-binding type to its octets, the preferred one first (RFC 5056); `LazyBindings` are not
+            looked at before a mechanism does.
 
     Raises UsageError for a part of another type: what is nearly True is no TLS.
     """
@@ -49,11 +84,8 @@ class Channel:
         for name, kind in _TYPES:
             if not isinstance(getattr(self, name), kind):
                 raise UsageError(f"the {name} of a channel is not {type(getattr(self, name)).__name__}")
-        if self.bindings is not _NO_BINDINGS:
-            bindings = dict(self.bindings)
-            if not all(isinstance(key, str) and isinstance(data, bytes) for key, data in bindings.items()):
-                raise UsageError("the bindings of a channel are octets by the names of their types")
-            object.__setattr__(self, "bindings", MappingProxyType(bindings))
+        if self.bindings is not _NO_BINDINGS and not isinstance(self.bindings, LazyBindings):
+            object.__setattr__(self, "bindings", _checked(self.bindings))
 
     def __hash__(self) -> int:
         return hash((self.tls, self.loopback, self.service, self.host, self.port, tuple(self.bindings.items())))
@@ -63,9 +95,18 @@ class Channel:
         return type(self), (self.tls, self.loopback, self.service, self.host, self.port, bindings)
 
     def __repr__(self) -> str:
-        bindings = "".join(f", {kind}={octets(data)}" for kind, data in self.bindings.items())
+        known = {} if isinstance(self.bindings, LazyBindings) else self.bindings  # printing fetches nothing
+        bindings = "".join(f", {kind}={octets(data)}" for kind, data in known.items())
         where = f"{self.service!r}, host={self.host!r}, port={self.port!r}"
         return f"Channel(tls={self.tls}, loopback={self.loopback}, service={where}{bindings})"
+
+
+def _checked(bindings: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """Return a copy that cannot be changed. Raises UsageError for what are no bindings."""
+    copy = dict(bindings)
+    if not all(isinstance(kind, str) and isinstance(data, bytes) for kind, data in copy.items()):
+        raise UsageError("the bindings of a channel are octets by the names of their types")
+    return MappingProxyType(copy)
 
 
 UNKNOWN_CHANNEL: Final = Channel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias, TypeGuard, final, runtime_checkable
 
 from .errors import UsageError
 from .secret import Secret
@@ -11,6 +11,34 @@ from .secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
+
+
+@runtime_checkable
+class Credentials(Protocol):
+    """What a client authenticates with: one of the kinds below, or a plug-in's own, which needs these three as well.
+
+    `sasl login` makes a plug-in's own kind by calling it with the user name and the secret, both str.
+    """
+
+    @property
+    def user(self) -> str | None:
+        """Whose they are, as an account is called in a store of pins; None where nobody can tell."""
+        ...
+
+    @property
+    def secret(self) -> Secret | None:
+        """What must not be seen, to be taken out of what a server says; None if there is nothing, or not yet."""
+        ...
+
+    @property
+    def is_token(self) -> bool:
+        """Whether a new one may help where this one is refused."""
+        ...
+
+
+def is_credentials(value: object) -> TypeGuard[Credentials]:
+    """Whether a value is what `Credentials` describes; isinstance says the same, but loads inspect (Python 3.12)."""
+    return hasattr(value, "user") and hasattr(value, "secret") and hasattr(value, "is_token")
 
 
 @final
@@ -59,6 +87,7 @@ class Password:
     Raises UsageError if a part is not a str.
     """
 
+    is_token: ClassVar[bool] = False
     authcid: str
     password: Secret
     authzid: str | None
@@ -70,6 +99,16 @@ class Password:
         object.__setattr__(self, "authcid", authcid)
         object.__setattr__(self, "password", Secret(password))
         object.__setattr__(self, "authzid", authzid)
+
+    @property
+    def user(self) -> str:
+        """The authcid."""
+        return self.authcid
+
+    @property
+    def secret(self) -> Secret:
+        """The password."""
+        return self.password
 
 
 @final
@@ -84,6 +123,7 @@ class Bearer:
     Raises UsageError if the user name is not a str or the token is none of these.
     """
 
+    is_token: ClassVar[bool] = True
     username: str
     token: Secret | TokenSource | Callable[[], str | AccessToken | Awaitable[str | AccessToken]]
 
@@ -95,6 +135,16 @@ class Bearer:
         object.__setattr__(self, "username", username)
         object.__setattr__(self, "token", Secret(token) if isinstance(token, str) else token)
 
+    @property
+    def user(self) -> str:
+        """The mailbox."""
+        return self.username
+
+    @property
+    def secret(self) -> Secret | None:
+        """The token; None if a source was not asked for one yet (`resolve`)."""
+        return self.token if isinstance(self.token, Secret) else None
+
     def __repr__(self) -> str:
         shown = repr(self.token) if isinstance(self.token, Secret) else f"<{type(self.token).__name__}>"
         return f"Bearer(username={self.username!r}, token={shown})"
@@ -105,6 +155,9 @@ class Bearer:
 class External:
     """What the layer below proved, for instance a TLS client certificate (RFC 4422 appendix A)."""
 
+    user: ClassVar[None] = None
+    secret: ClassVar[None] = None
+    is_token: ClassVar[bool] = False
     authzid: str | None = None
 
 
@@ -113,10 +166,10 @@ class External:
 class Anonymous:
     """Nobody, with a trace for the server's log: an e-mail address or a token of up to 255 characters (RFC 4505)."""
 
+    user: ClassVar[None] = None
+    secret: ClassVar[None] = None
+    is_token: ClassVar[bool] = False
     trace: str = ""
-
-
-Credentials: TypeAlias = Password | Bearer | External | Anonymous
 
 
 def _misfit(what: str, value: object) -> str:

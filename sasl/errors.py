@@ -7,11 +7,34 @@ one could hold a credential.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
+Kind: TypeAlias = Literal[
+    # a verdict's, `sasl.KINDS`: from a verifier to the reply on the wire, and from there to an error
+    "credentials",
+    "authorization",
+    "expired",
+    "disabled",
+    "unavailable",
+    "malformed",
+    "unexpected_ir",
+    "cancelled",
+    "limit",
+    "state",
+    "unsupported",
+    "policy",
+    # the connection's
+    "timeout",
+    "tls",
+    "certificate",
+    "unreachable",
+    "no_such_host",
+]
+"""The class of a failure: why a login was refused, or what happened to the connection below it."""
 
 # A refusal with one of these statuses may be cured by a new token: Gmail answers 400 to an expired
 # one, Dovecot 401, RFC 7628 section 3.2.2 says invalid_token. Absent (Microsoft, unreadable JSON): unknown.
@@ -28,7 +51,7 @@ class SASLError(Exception):
         server_text: what the server said last, without its codes; "" where it said nothing.
         response_code: the protocol's code: "AUTHENTICATIONFAILED" (RFC 5530), "SYS/TEMP" (RFC 3206),
             "535 5.7.8" (RFC 4954), or None.
-        kind: the class of a refusal ("credentials", "expired", "policy", ...), or None.
+        kind: the class of the failure ("credentials", "expired", "policy", "timeout", ...), or None.
     """
 
     def __init__(
@@ -39,14 +62,14 @@ class SASLError(Exception):
         detail: Mapping[str, str] | None = None,
         server_text: str = "",
         response_code: str | None = None,
-        kind: str | None = None,
+        kind: Kind | None = None,
     ) -> None:
         super().__init__(message)
         self.mechanism = mechanism
         self.detail: Mapping[str, str] = dict(detail) if detail else {}
         self.server_text = server_text
         self.response_code = response_code
-        self.kind = kind
+        self.kind: Kind | None = kind
 
 
 class UsageError(SASLError):

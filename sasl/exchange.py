@@ -33,6 +33,7 @@ from .steps import (
     Complete,
     ErrorAnswer,
     Failure,
+    Harmless,
     Question,
     Record,
     Rejected,
@@ -44,6 +45,7 @@ from .steps import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .errors import Kind
     from .secret import Secret
     from .steps import ClientSteps, Event, ServerSteps
 
@@ -121,7 +123,18 @@ class ClientExchange(_Exchange):
     All raise UsageError for a call in the wrong state.
     """
 
-    __slots__ = ("_announced", "_deferred", "_detail", "_error", "_initial", "_script", "_secret", "_token", "_turn")
+    __slots__ = (
+        "_announced",
+        "_deferred",
+        "_detail",
+        "_error",
+        "_initial",
+        "_reveals",
+        "_script",
+        "_secret",
+        "_token",
+        "_turn",
+    )
 
     def __init__(
         self,
@@ -140,7 +153,8 @@ class ClientExchange(_Exchange):
         self._initial: bytes | None = None  # until the first challenge
         self._deferred: bytes | None = None  # the same, once it is known that it was not sent
         self._detail: Mapping[str, str] = {}
-        self._announced: str | None = None  # the kind of no that an error challenge told
+        self._reveals = False  # whether one of the script's messages shows or proves the secret
+        self._announced: Kind | None = None  # the kind of no that an error challenge told
         self._error: SASLError | None = None
 
     def start(self) -> bytes | None:
@@ -203,7 +217,7 @@ class ClientExchange(_Exchange):
         self.state = _DONE
         self._end()
 
-    def fail(self, text: str = "", *, kind: str = "credentials", response_code: str | None = None) -> SASLError:
+    def fail(self, text: str = "", *, kind: Kind = "credentials", response_code: str | None = None) -> SASLError:
         """Take the server's no and return the error to raise: AuthenticationFailed or TemporaryFailure.
 
         `text` is what the server said, a str, `kind` one of `sasl.KINDS`, `response_code` the protocol's code.
@@ -238,6 +252,11 @@ class ClientExchange(_Exchange):
         return self._secret
 
     @property
+    def revealed(self) -> bool:
+        """Whether a message that shows or proves the secret has left; a response that is deferred has not."""
+        return self._reveals and self._deferred is None
+
+    @property
     def explained(self) -> bool:
         """Whether an error challenge was answered: a refusal then, even if the connection ends without a verdict."""
         return self._turn is _EXPLAINED
@@ -270,18 +289,21 @@ class ClientExchange(_Exchange):
 
     def _taken(self, step: object) -> bytes:
         """Note what a step allows the server to say, and return its octets."""
-        turn, data = _CONTINUES, step
+        turn, data, reveals = _CONTINUES, step, True
         if isinstance(step, Complete):
             turn, data = _COMPLETE, step.data
+        elif isinstance(step, Harmless):
+            data, reveals = step.data, False
         elif isinstance(step, ErrorAnswer):
-            turn, data = _EXPLAINED, step.data
+            turn, data, reveals = _EXPLAINED, step.data, False
             self._detail = step.detail
             self._announced = step.kind if step.kind in KINDS else None
         elif step is None and not self._steps:
-            turn, data = _SERVER_FIRST, b""
+            turn, data, reveals = _SERVER_FIRST, b"", False
         if not isinstance(data, bytes):
             raise ProtocolError(f"the mechanism sent {type(data).__name__} where octets belong")
         self._turn = turn
+        self._reveals = self._reveals or reveals
         return data
 
     def _scrubbed(self, text: str) -> str:
@@ -300,12 +322,13 @@ class ClientExchange(_Exchange):
     def _end(self) -> None:
         """Let go of everything that holds the credential."""
         _close(self._script)
+        self._reveals = self.revealed  # what is deferred now never leaves
         self._initial = None
         self._deferred = None
         self._secret = None
 
 
-_FAMILY: Final[Mapping[str, type[SASLError]]] = {
+_FAMILY: Final[Mapping[Kind, type[SASLError]]] = {
     "authorization": AuthorizationFailed,
     "unavailable": TemporaryFailure,
 }
@@ -426,7 +449,7 @@ class ServerExchange(_Exchange):
         except StopIteration as ended:
             return self._ended(ended.value)
         except Rejected as verdict:
-            kind = verdict.kind if verdict.kind in KINDS else "credentials"
+            kind: Kind = verdict.kind if verdict.kind in KINDS else "credentials"
             failure = self._not_found or Failure(kind, verdict.reason, verdict.detail)
         except Unavailable as verdict:
             failure = Failure("unavailable", verdict.reason)

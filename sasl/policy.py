@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal, Protocol, final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
-from .credentials import Bearer, External, Password
+from .credentials import is_credentials
 from .errors import MechanismUnavailable, PolicyViolation, UsageError
 from .limits import DEFAULT_LIMITS, Limits
-from .registry import Mechanism, canonical, known_mechanisms, lookup
+from .registry import Mechanism, canonical, client, known_mechanisms, lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from .credentials import Credentials
+    from .exchange import ClientExchange
     from .steps import Question
+
+_NO_COMMANDS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Pins(Protocol):
@@ -106,8 +110,7 @@ class Policy:
             return
         failure = ""
         try:
-            before = self.pins.get(account)
-            if before is None or _rank(choice.name) > _rank(before):
+            if not _outlasts(self.pins.get(account), choice.name):
                 self.pins[account] = choice.name
         except Exception as error:
             failure = type(error).__name__
@@ -124,7 +127,7 @@ class Choice:
     """What `choose` decided.
 
     Attributes:
-        name: the mechanism.
+        name: the mechanism, or the login command.
         channel: what to pass to `sasl.client`: its bindings are empty where -PLUS was offered and not taken, or where
             the policy wants none.
         limits: what to pass on as well; holds the policy's iteration counts.
@@ -136,6 +139,13 @@ class Choice:
     limits: Limits = DEFAULT_LIMITS
     passed_over: Mapping[str, str] = field(default_factory=dict)
 
+    def client(self, credentials: Credentials, /, **mechanism_options: Any) -> ClientExchange:
+        """Return the client's side of an exchange, with the channel and the limits of this choice.
+
+        Raises as `sasl.client` does.
+        """
+        return client(self.name, credentials, channel=self.channel, limits=self.limits, **mechanism_options)
+
 
 def choose(
     offered: Iterable[str],
@@ -144,57 +154,48 @@ def choose(
     policy: Policy = DEFAULT_POLICY,
     channel: Channel | None = None,
     mechanism: str | None = None,
+    commands: Mapping[str, str] = _NO_COMMANDS,
 ) -> Choice:
     """Choose the strongest mechanism that the server offers, the credentials fit and the policy allows.
 
     `mechanism` narrows the choice to one name; it never bypasses the policy. A token never goes into a
-    password mechanism, nor the reverse.
+    password mechanism, nor the reverse. `commands` are the login commands of the protocol, each with what the server
+    has against it, or ""; they come after all mechanisms, and no name in `offered` stands for one.
     Raises PolicyViolation if only the policy stood in the way, else MechanismUnavailable; both say why in
     `passed_over`. UsageError if `mechanism` is not a name, or `offered` a text instead of a collection of names.
     """
     if isinstance(offered, str | bytes) or not isinstance(offered, Iterable):
         raise UsageError("offered is a collection of names, not one text")
-    if isinstance(credentials, str | bytes):
-        del credentials
-        raise UsageError("credentials are a Password, a Bearer, ..., not a bare text")
+    if not is_credentials(credentials):
+        kind = type(credentials).__name__
+        del credentials  # it may be a bare password
+        raise UsageError(f"credentials are a Password, a Bearer, ..., not {kind}")
     channel = UNKNOWN_CHANNEL if channel is None else channel
     if not isinstance(policy, Policy) or not isinstance(channel, Channel):
         raise UsageError("policy is a Policy, channel a Channel")
     policy = policy.pinned(channel, credentials)
     wanted = None if mechanism is None else canonical(mechanism)
     names = _names(offered)
-    passed_over: dict[str, str] = {}
-    refused: dict[str, str] = {}
     fitting: list[Mechanism] = []
-    for name in names:
-        if wanted not in (None, name):
-            passed_over[name] = f"{wanted} was asked for"
-            continue
-        row, reason = _usable(name, credentials, channel)
-        if row is None:
-            passed_over[name] = reason
+    unfit: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for name, row in _candidates(names, commands, wanted).items():
+        if isinstance(row, str):
+            unfit[name] = row
+        elif reason := _misfit(row, credentials, channel):
+            unfit[name] = reason
         elif reason := against(row, policy, channel):
             refused[name] = reason
         else:
             fitting.append(row)
-    if wanted is not None and wanted not in names:
-        passed_over[wanted] = "the server does not offer it"
     if not fitting:
-        reasons = passed_over | refused
-        if refused:
-            listed = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-            raise PolicyViolation(f"the policy allows none of what is offered ({listed})", passed_over=reasons)
-        told = {wanted: reasons[wanted]} if wanted is not None else reasons
-        listed = "; ".join(f"{name}: {reason}" for name, reason in told.items()) or "it offers nothing"
-        raise MechanismUnavailable(f"no mechanism in common with the server ({listed})", passed_over=reasons)
-    best = max(fitting, key=lambda row: row.rank)
-    best = next((row for row in fitting if row.twin == best.name), best)
-    passed_over |= refused
-    passed_over |= {row.name: f"{best.name} is stronger" for row in fitting if row is not best}
-    if policy.channel_binding == "never" or _offered_with_binding(best, names):
+        raise _nothing(unfit, refused, wanted)
+    best = _strongest(fitting)
+    others = {row.name: _behind(row, best) for row in fitting if row is not best}
+    if policy.channel_binding == "never" or _is_offered_bound(best, names):
         channel = replace(channel, bindings={})
     limits = replace(DEFAULT_LIMITS, min_iterations=policy.min_iterations, max_iterations=policy.max_iterations)
-    return Choice(best.name, channel, limits, passed_over)
+    return Choice(best.name, channel, limits, unfit | refused | others)
 
 
 def offer(channel: Channel, policy: Policy, answers: Collection[type[Question]]) -> list[str]:
@@ -210,29 +211,52 @@ def offer(channel: Channel, policy: Policy, answers: Collection[type[Question]])
         and set(row.questions) <= set(answers)
         and not against(row, policy, channel)
         and not (row.twin is not None and not channel.bindings)
-        and not (row.credentials is External and not channel.tls)  # what is external to us comes from TLS
+        and not (row.needs_tls and not channel.tls)
     ]
 
 
+def against(row: Mechanism, policy: Policy, channel: Channel) -> str:
+    """Return what the policy has against a mechanism here; an empty text if nothing."""
+    if row.plaintext and not policy.permits_plaintext(channel):
+        return "sends the credential in the clear, and there is no TLS"
+    if row.off_by_default and row.name not in policy.allow:
+        return "off unless the policy allows it by name"
+    if row.twin is not None and policy.channel_binding == "never":
+        return "the policy wants no channel binding"
+    if row.twin is None and policy.channel_binding == "require":
+        return "the policy requires channel binding"
+    if policy.pin is not None:
+        pinned = _known(policy.pin)
+        if pinned is None or _is_weaker(row, pinned):
+            return f"weaker than {policy.pin}, which this account is pinned to"
+    return ""
+
+
+def _is_weaker(row: Mechanism, pinned: Mechanism) -> bool:
+    """Whether a mechanism gives away more than the one that an account is pinned to.
+
+    Rank alone does not tell: POP-APOP ranks below PLAIN, as MD5 is broken, yet keeps the password to itself.
+    """
+    return row.rank < pinned.rank or (row.plaintext and not pinned.plaintext)
+
+
+def _outlasts(pin: str | None, name: str) -> bool:
+    """Whether a pin stays as it is after a login with a mechanism: with the same one, or with a weaker one."""
+    pinned, row = None if pin is None else _known(pin), _known(name)
+    if pinned is None or row is None:
+        return False
+    return pinned.name == row.name or _is_weaker(row, pinned)
+
+
 def _account(channel: Channel, credentials: Credentials) -> str | None:
-    """What an account is called in a store of pins; None where nobody can say which one it is."""
-    if isinstance(credentials, Password):
-        user = credentials.authcid
-    elif isinstance(credentials, Bearer):
-        user = credentials.username
-    else:
+    """Return what an account is called in a store of pins; None where nobody can say which one it is."""
+    if credentials.user is None or not channel.host:
         return None
-    return f"{channel.service}://{user}@{channel.host.lower()}" if channel.host else None
-
-
-def _rank(name: str) -> int:
-    """How strong a mechanism is; what is not in the registry, a login command for instance, is the weakest."""
-    row = _known(name)
-    return 0 if row is None else row.rank
+    return f"{channel.service}://{credentials.user}@{channel.host.lower()}"
 
 
 def _names(offered: Iterable[str]) -> list[str]:
-    """The names of a server's list that are names, each once, in its order."""
+    """Return the names of a server's list that are names, each once, in its order."""
     names: dict[str, None] = {}
     for name in offered:
         try:
@@ -249,42 +273,69 @@ def _known(name: str) -> Mechanism | None:
         return None
 
 
-def _offered_with_binding(row: Mechanism, names: Collection[str]) -> bool:
+def _candidates(names: Iterable[str], commands: Mapping[str, str], wanted: str | None) -> dict[str, Mechanism | str]:
+    """Return the row of each name that may be chosen, or why it may not."""
+    asked_for = f"{wanted} was asked for"
+    found: dict[str, Mechanism | str] = {}
+    for name in names:
+        found[name] = _listed(name) if wanted in (None, name) else asked_for
+    for name, obstacle in commands.items():
+        found[name] = obstacle or lookup(name) if wanted in (None, name) else asked_for
+    if wanted is not None:
+        found.setdefault(wanted, "the server does not offer it")
+    return found
+
+
+def _listed(name: str) -> Mechanism | str:
+    """Return the row of a name in a server's list of mechanisms, or why it may not be used."""
+    try:
+        row = lookup(name)
+    except MechanismUnavailable as error:
+        return str(error)
+    return "a login command, which is no mechanism" if row.command else row
+
+
+def _misfit(row: Mechanism, credentials: Credentials, channel: Channel) -> str:
+    """Return what stands in the way of a mechanism apart from the policy; an empty text if nothing."""
+    if row.client is None:
+        return f"{row.name} has no client side here"
+    if not isinstance(credentials, row.credentials):
+        return f"takes {row.credentials.__name__}, not {type(credentials).__name__}"
+    if row.twin is not None and not channel.bindings:
+        return "no channel-binding data for this connection"
+    if row.needs_tls and not channel.tls:
+        return "says what TLS has proved, and there is no TLS"
+    return ""
+
+
+def _strongest(fitting: list[Mechanism]) -> Mechanism:
+    """Return the row of the highest rank, or the one with channel binding that goes with it."""
+    best = max(fitting, key=lambda row: row.rank)
+    return next((row for row in fitting if row.twin == best.name), best)
+
+
+def _behind(row: Mechanism, best: Mechanism) -> str:
+    """Return why a mechanism that fits is passed over."""
+    return f"{best.name} comes first" if row.command else f"{best.name} is stronger"
+
+
+def _is_offered_bound(row: Mechanism, names: Collection[str]) -> bool:
     """Whether the server offers the same mechanism with channel binding, be it known here or not."""
+    if row.plaintext:
+        return False  # nothing binds what an eavesdropper could use; to look might read the metadata of all packages
     if f"{row.name}-PLUS" in names:
         return True
     return any(other is not None and other.twin == row.name for other in map(_known, names))
 
 
-def _usable(name: str, credentials: Credentials, channel: Channel) -> tuple[Mechanism | None, str]:
-    """The row of a name, or what stands in its way apart from the policy."""
-    try:
-        row = lookup(name)
-    except MechanismUnavailable as error:
-        return None, str(error)
-    if row.client is None:
-        return None, f"{name} has no client side here"
-    if not isinstance(credentials, row.credentials):
-        return None, f"takes {row.credentials.__name__}, not {type(credentials).__name__}"
-    if row.twin is not None and not channel.bindings:
-        return None, "no channel-binding data for this connection"
-    if row.credentials is External and not channel.tls:
-        return None, "says what TLS has proved, and there is no TLS"
-    return row, ""
-
-
-def against(row: Mechanism, policy: Policy, channel: Channel) -> str:
-    """What the policy has against a mechanism here; empty if nothing."""
-    if row.plaintext and not policy.permits_plaintext(channel):
-        return "sends the credential in the clear, and there is no TLS"
-    if row.off_by_default and row.name not in policy.allow:
-        return "off unless the policy allows it by name"
-    if row.twin is not None and policy.channel_binding == "never":
-        return "the policy wants no channel binding"
-    if row.twin is None and policy.channel_binding == "require":
-        return "the policy requires channel binding"
-    if policy.pin is not None:
-        pinned = _known(policy.pin)
-        if pinned is None or row.rank < pinned.rank:
-            return f"weaker than {policy.pin}, which this account is pinned to"
-    return ""
+def _nothing(
+    unfit: Mapping[str, str], refused: Mapping[str, str], wanted: str | None
+) -> MechanismUnavailable | PolicyViolation:
+    """Return the error for an offer of which nothing can be used."""
+    reasons = {**unfit, **refused}
+    if refused:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        return PolicyViolation(f"the policy allows none of what is offered ({listed})", passed_over=reasons)
+    told = reasons if wanted is None else {wanted: reasons[wanted]}
+    listed = "; ".join(f"{name}: {reason}" for name, reason in told.items()) or "it offers nothing"
+    return MechanismUnavailable(f"no mechanism in common with the server ({listed})", passed_over=reasons)

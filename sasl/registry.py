@@ -13,11 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
-from .credentials import Anonymous, Bearer, Credentials, External, Password
+from .credentials import Anonymous, Bearer, Credentials, External, Password, is_credentials
 from .errors import MechanismUnavailable, SASLError, UsageError, bare
 from .exchange import ClientExchange, ServerExchange
 from .limits import DEFAULT_LIMITS, Limits
-from .secret import Secret
 from .steps import CheckAnonymous, CheckCertificate, CheckPassword, CheckToken, Options, Question
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ ENTRY_POINTS: Final = "sasl.mechanisms"
 
 Script: TypeAlias = Callable[..., Any] | str
 
-_NAME: Final = re.compile(r"(?!__)[A-Z0-9_-]{1,20}")
+_NAME: Final = re.compile(r"(?!__)[A-Z0-9_-]+")
 _LONGEST: Final = 20
 _ASKED_FOR: Final[dict[type, tuple[type[Question], ...]]] = {
     Password: (CheckPassword,),
@@ -43,7 +42,7 @@ _ASKED_FOR: Final[dict[type, tuple[type[Question], ...]]] = {
 @final
 @dataclass(frozen=True, slots=True)
 class Mechanism:
-    """A row of the table: one mechanism and what choosing it depends on.
+    """A row of the table: one mechanism, or login command, and what choosing it depends on.
 
     Attributes:
         name: as in RFC 4422 section 3.1, in upper case.
@@ -57,6 +56,9 @@ class Mechanism:
         twin: the name of the same mechanism without channel binding, for a -PLUS row.
         off_by_default: whether it is used only where the policy allows it by name.
         asks: the questions that the server script asks; by default those that fit `credentials`.
+        command: whether it is a command of one protocol that logs in without SASL (IMAP's LOGIN, POP's USER and APOP):
+            no server lists it as a mechanism, and `choose` takes it only from `commands`.
+        needs_tls: whether it says what TLS has proved, and so means nothing without it.
 
     Raises UsageError if the name is not one.
     """
@@ -72,6 +74,8 @@ class Mechanism:
     twin: str | None = None
     off_by_default: bool = False
     asks: tuple[type[Question], ...] | None = None
+    command: bool = False
+    needs_tls: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", canonical(self.name))
@@ -159,14 +163,14 @@ def _row(name: str) -> Mechanism | None:
 
 
 def known_mechanisms() -> list[Mechanism]:
-    """Return every row, the strongest first; entry points that cannot be loaded are left out."""
+    """Return every row but the login commands, the strongest first; entry points that cannot be loaded are left out."""
     rows = _table() | _registered
     for name in _entry_points().keys() - rows.keys():
         try:
             rows[name] = _plugged_in(name)
         except MechanismUnavailable:
             continue  # a broken package of somebody else
-    return sorted(rows.values(), key=lambda row: (-row.rank, row.name))
+    return sorted((row for row in rows.values() if not row.command), key=lambda row: (-row.rank, row.name))
 
 
 def client(
@@ -184,20 +188,16 @@ def client(
     a token source that was not resolved, or an option that the mechanism does not know.
     """
     row = lookup(name)
-    if not isinstance(credentials, row.credentials):
+    if not isinstance(credentials, row.credentials) or not is_credentials(credentials):
         wanted, got = row.credentials.__name__, type(credentials).__name__
         del credentials  # it may be a bare password
         raise UsageError(f"{row.name} takes {wanted} credentials, not {got}", mechanism=row.name)
-    secret = None
-    if isinstance(credentials, Password):
-        secret = credentials.password
-    elif isinstance(credentials, Bearer):
-        if not isinstance(credentials.token, Secret):
-            raise UsageError("the token source was not asked: call resolve() first", mechanism=row.name)
-        secret = credentials.token
+    secret = credentials.secret
+    if secret is None and credentials.is_token:
+        raise UsageError("the token source was not asked: call resolve() first", mechanism=row.name)
     options = _options(row.name, channel, limits)
     script: ClientSteps = _called(row, "client", mechanism_options, credentials, options)
-    return ClientExchange(row.name, script, limits=limits, secret=secret, token=isinstance(credentials, Bearer))
+    return ClientExchange(row.name, script, limits=limits, secret=secret, token=credentials.is_token)
 
 
 def server(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .credentials import AccessToken, Anonymous, Bearer, External, Password, TokenSource
+from .credentials import AccessToken, Bearer, Credentials, TokenSource
 from .errors import TokenError, UsageError, bare
 from .secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-C = TypeVar("C", Password, Bearer, External, Anonymous)
+C = TypeVar("C", bound=Credentials)
 
 
 def resolve(credentials: C, *, stale: str | Secret | None = None) -> C:
@@ -29,7 +29,7 @@ def resolve(credentials: C, *, stale: str | Secret | None = None) -> C:
     stale = None if stale is None else Secret(stale)
     token = _ask(credentials, stale)
     if isinstance(token, Secret):
-        return _fresh(credentials, token, stale)
+        return cast("C", _fresh(credentials, token, stale))
     if isinstance(token, CoroutineType):
         token.close()
     raise UsageError("the token source is asynchronous: use resolve_async")
@@ -48,7 +48,7 @@ async def resolve_async(credentials: C, *, stale: str | Secret | None = None) ->
         raise UsageError("a stale token is a str")
     stale = None if stale is None else Secret(stale)
     token = _ask(credentials, stale)
-    return _fresh(credentials, token if isinstance(token, Secret) else await _awaited(token), stale)
+    return cast("C", _fresh(credentials, token if isinstance(token, Secret) else await _awaited(token), stale))
 
 
 def _ask(credentials: Bearer, stale: Secret | None) -> Secret | Awaitable[Any]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
 from .limits import DEFAULT_LIMITS, Limits
 from .secret import Secret, octets
 
-KINDS: Final = (
+if TYPE_CHECKING:
+    from .errors import Kind
+
+KINDS: Final[tuple[Kind, ...]] = (
     "credentials",
     "authorization",
     "expired",
@@ -53,6 +56,20 @@ class Options:
 
 @final
 @dataclass(frozen=True, slots=True, repr=False)
+class Harmless:
+    """A message that neither shows nor proves the secret, like a user name; more must come.
+
+    Whoever hears it can do no more than before: after a no to it, another mechanism may be tried.
+    """
+
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Harmless({octets(self.data)})"
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
 class Complete:
     """The client's last message: after it, and only then, may the server say yes."""
 
@@ -76,7 +93,7 @@ class ErrorAnswer:
 
     data: bytes
     detail: Mapping[str, str] = field(default_factory=dict)
-    kind: str | None = None
+    kind: Kind | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", {str(key): str(value) for key, value in self.detail.items()})
@@ -85,7 +102,7 @@ class ErrorAnswer:
         return f"ErrorAnswer({octets(self.data)}, detail={self.detail!r})"
 
 
-ClientStep: TypeAlias = bytes | Complete | ErrorAnswer | None
+ClientStep: TypeAlias = bytes | Harmless | Complete | ErrorAnswer | None
 ClientSteps: TypeAlias = Generator[ClientStep, bytes, None]
 
 
@@ -162,10 +179,10 @@ class Rejected(Exception):
         detail: for an error challenge: status, scope, schemes, openid-configuration.
     """
 
-    def __init__(self, reason: str = "", kind: str = "credentials", detail: Mapping[str, str] | None = None) -> None:
+    def __init__(self, reason: str = "", kind: Kind = "credentials", detail: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.kind = kind
+        self.kind: Kind = kind
         self.detail = detail
 
     def __repr__(self) -> str:
@@ -344,7 +361,7 @@ class Success:
 class Failure:
     """The exchange is over, with a no. `reason` is for the log; what the client is told follows from `kind`."""
 
-    kind: str
+    kind: Kind
     reason: str = ""
     detail: Mapping[str, str] | None = None
 

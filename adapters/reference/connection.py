@@ -55,7 +55,9 @@ class Connection(asyncio.Protocol):
 
     def write(self, octets: bytes) -> None:
         """Send octets, without waiting for the peer to take them."""
-        if self._transport is not None and not (self.tls and self._eof):  # TLS has no half-closed connections
+        if self._transport is None or self._transport.is_closing():
+            return
+        if not (self.tls and self._eof):  # TLS has no half-closed connections
             self._transport.write(octets)
 
     async def drain(self) -> None:

@@ -12,6 +12,7 @@ from . import base64
 from .line import Line
 
 if TYPE_CHECKING:
+    from sasl.errors import Kind
     from sasl.exchange import ClientExchange
 
 LONGEST_LINE: Final = base64.size(DEFAULT_LIMITS.message) + 1024
@@ -156,7 +157,7 @@ class Client:
         self._over(refused, close=True)
         return False
 
-    def _no(self, text: str, kind: str, response_code: str | None) -> None:
+    def _no(self, text: str, kind: Kind, response_code: str | None) -> None:
         """Take the server's no."""
         text = self.server_text = self._said(text)
         if self._pending is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials
-    from sasl.errors import SASLError
+    from sasl.errors import Kind, SASLError
     from sasl.exchange import ClientExchange
     from sasl.steps import Event, Question, Success
 
@@ -41,7 +41,7 @@ _TAG: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
 _MOST_UNTAGGED: Final = 262_144  # octets between the command and its tagged reply
 
 # RFC 5530; INUSE, LIMIT and SERVERBUG say nothing about the credential.
-_KINDS: Final[Mapping[str, str]] = {
+_KINDS: Final[Mapping[str, Kind]] = {
     "AUTHENTICATIONFAILED": "credentials",
     "AUTHORIZATIONFAILED": "authorization",
     "EXPIRED": "expired",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials
+    from sasl.errors import Kind
     from sasl.limits import Limits
     from sasl.steps import ClientSteps, Event, Question, ServerSteps, Success
 
@@ -42,7 +43,7 @@ _CODE: Final = re.compile(rb"\[([!-Z\\^-~]+)\] ?(.*)", re.DOTALL)  # RFC 2449 se
 
 # RFC 2449 section 8 and RFC 3206; codes are hierarchical, so only their first words count. IN-USE means that the
 # credentials were good. SYS/PERM asks for somebody to look after the server, as IMAP's CONTACTADMIN does.
-_KINDS: Final[Mapping[str, str]] = {
+_KINDS: Final[Mapping[str, Kind]] = {
     "AUTH": "credentials",
     "SYS/TEMP": "unavailable",
     "SYS/PERM": "disabled",
@@ -418,7 +419,7 @@ class UserServerWire(_PopServer):
         self._user = argument
         return None
 
-    def _no(self, kind: str, says: str) -> Failure:
+    def _no(self, kind: Kind, says: str) -> Failure:
         self._says = says
         return Failure(kind, says.removeprefix("-ERR "))
 
@@ -517,7 +518,7 @@ def _kept(value: object, limits: Limits) -> Secret:
     return password
 
 
-def _kind(code: str) -> str:
+def _kind(code: str) -> Kind:
     """Return the kind of a hierarchical response code: SYS/TEMP/FUTURE is a SYS/TEMP."""
     for known, kind in _KINDS.items():
         if code == known or code.startswith(known + "/"):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sasl.credentials import Credentials
+    from sasl.errors import Kind
     from sasl.exchange import ClientExchange
     from sasl.policy import Choice
     from sasl.steps import Success
@@ -31,7 +32,7 @@ _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 _MOST_REPLY: Final = 65_536  # octets of a reply of many lines
 
 # RFC 4954 section 6; 523 and 525 are Dovecot's, from RFC 5248; 550 and 555 Exchange's and Gmail's.
-_KINDS: Final[Mapping[int, str]] = {
+_KINDS: Final[Mapping[int, Kind]] = {
     432: "expired",
     500: "limit",
     501: "malformed",
@@ -268,7 +269,7 @@ class StartTlsServerWire(StartTlsServer):
     }
 
 
-def _kind(code: int, text: str) -> str:
+def _kind(code: int, text: str) -> Kind:
     """Return the kind of a refusal. Exchange says 535 5.7.139 also where its admin has switched SMTP AUTH off."""
     if code == 535 and "is disabled" in text:
         return "disabled"

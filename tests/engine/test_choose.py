@@ -35,7 +35,7 @@ def table(add: Callable[..., sasl.Mechanism]) -> None:
     row("X-SCRAM-PLUS", 41, asks=(FindKeys,), twin="x-scram")
     row("X-STRONG", 50, asks=(FindKeys,))
     row("X-OLD", 60, off_by_default=True)
-    row("X-CERT", 70, credentials=External)
+    row("X-CERT", 70, credentials=External, needs_tls=True)
     row("X-SERVER-ONLY", 80, client=None)
     row("X-CLIENT-ONLY", 80, server=None)
 
@@ -581,3 +581,248 @@ def test_what_is_offered_can_be_served_and_chosen() -> None:
             assert sasl.server(name, channel=channel).name == name
         offered = sasl.offer(channel, Policy(), (FindKeys,))
         assert sasl.choose(offered, JOE, channel=channel).name == offered[0]
+
+
+# --- login commands: rows of the same table that no server lists
+
+
+COMMANDS = {"IMAP-LOGIN": ""}
+WEAK = "weaker than {}, which this account is pinned to"
+
+
+def test_a_login_command_stands_in_where_no_mechanism_fits() -> None:
+    choice = sasl.choose(["XOAUTH2", "X-OLD"], JOE, channel=TLS, commands=COMMANDS)
+
+    assert choice.name == "IMAP-LOGIN"
+    assert choice.passed_over == {
+        "XOAUTH2": "takes Bearer, not Password",
+        "X-OLD": "off unless the policy allows it by name",
+    }
+
+
+def test_a_mechanism_comes_before_a_login_command() -> None:
+    choice = sasl.choose(["PLAIN"], JOE, channel=TLS, commands=COMMANDS)
+
+    assert (choice.name, choice.passed_over) == ("PLAIN", {"IMAP-LOGIN": "PLAIN comes first"})
+
+
+def test_what_the_server_has_against_a_login_command_is_why_it_is_passed_over() -> None:
+    with pytest.raises(sasl.MechanismUnavailable) as caught:
+        sasl.choose([], JOE, channel=TLS, commands={"IMAP-LOGIN": "the server has LOGINDISABLED"})
+
+    assert caught.value.passed_over == {"IMAP-LOGIN": "the server has LOGINDISABLED"}
+
+
+@pytest.mark.parametrize("name", ["IMAP-LOGIN", "imap-login", "POP-USER", "POP-APOP"])
+def test_a_login_command_is_never_taken_from_a_list_of_mechanisms(name: str) -> None:
+    for asked in (None, name):
+        with pytest.raises(sasl.MechanismUnavailable) as caught:
+            sasl.choose([name], JOE, policy=Policy(allow=[name]), channel=TLS, mechanism=asked)
+        assert caught.value.passed_over == {name.upper(): "a login command, which is no mechanism"}
+
+
+def test_a_login_command_is_never_offered_as_a_mechanism() -> None:
+    commands = [row.name for row in sasl.mechanisms.ROWS if row.command]
+
+    assert commands == ["IMAP-LOGIN", "POP-USER", "POP-APOP"]
+    assert not set(commands) & set(sasl.offer(BOUND, Policy(allow=commands), [*ALL, sasl.FindSecret]))
+    assert not set(commands) & {row.name for row in sasl.known_mechanisms()}
+
+
+def test_a_login_command_may_be_asked_for_by_name() -> None:
+    choice = sasl.choose(["PLAIN"], JOE, channel=TLS, mechanism="imap-login", commands=COMMANDS)
+
+    assert (choice.name, choice.passed_over) == ("IMAP-LOGIN", {"PLAIN": "IMAP-LOGIN was asked for"})
+    with pytest.raises(sasl.MechanismUnavailable) as caught:
+        sasl.choose(["PLAIN"], JOE, channel=TLS, mechanism="POP-USER", commands=COMMANDS)
+    assert caught.value.passed_over["POP-USER"] == "the server does not offer it"
+
+
+@pytest.mark.parametrize(
+    ("policy", "channel", "reason"),
+    [
+        (Policy(), Channel(), "sends the credential in the clear, and there is no TLS"),
+        (Policy(channel_binding="require"), TLS, "the policy requires channel binding"),
+        (Policy(pin="PLAIN"), TLS, WEAK.format("PLAIN")),
+        (Policy(pin="X-NOBODY-KNOWS"), TLS, WEAK.format("X-NOBODY-KNOWS")),
+    ],
+)
+def test_the_policy_holds_for_a_login_command(policy: Policy, channel: Channel, reason: str) -> None:
+    with pytest.raises(sasl.PolicyViolation) as caught:
+        sasl.choose([], JOE, policy=policy, channel=channel, commands=COMMANDS)
+
+    assert caught.value.passed_over == {"IMAP-LOGIN": reason}
+
+
+def test_no_login_command_takes_a_token() -> None:
+    with pytest.raises(sasl.MechanismUnavailable) as caught:
+        sasl.choose([], TOKEN, channel=TLS, commands=COMMANDS)
+
+    assert caught.value.passed_over == {"IMAP-LOGIN": "takes Password, not Bearer"}
+
+
+# Weaker is what ranks below the pin, and what shows the password where the pin does not: one order for all rows.
+@pytest.mark.parametrize(
+    ("pin", "offered", "commands", "name"),
+    [
+        ("IMAP-LOGIN", ["SCRAM-SHA-256"], {}, "SCRAM-SHA-256"),
+        ("IMAP-LOGIN", ["PLAIN"], {"IMAP-LOGIN": ""}, "PLAIN"),
+        ("POP-USER", [], {"POP-USER": ""}, "POP-USER"),
+        ("POP-USER", [], {"POP-APOP": ""}, "POP-APOP"),
+        ("POP-APOP", [], {"POP-APOP": "", "POP-USER": ""}, "POP-APOP"),
+        ("POP-APOP", ["PLAIN", "X-SCRAM"], {"POP-APOP": ""}, "X-SCRAM"),
+        ("POP-APOP", ["PLAIN", "LOGIN"], {"POP-USER": ""}, None),
+        ("PLAIN", [], {"POP-APOP": "", "POP-USER": ""}, None),
+    ],
+)
+def test_one_order_holds_for_mechanisms_and_login_commands(
+    pin: str, offered: list[str], commands: dict[str, str], name: str | None
+) -> None:
+    policy = Policy(pin=pin, allow=["POP-APOP"])
+    if name is not None:
+        assert sasl.choose(offered, JOE, policy=policy, channel=TLS, commands=commands).name == name
+        return
+    with pytest.raises(sasl.PolicyViolation) as caught:
+        sasl.choose(offered, JOE, policy=policy, channel=TLS, commands=commands)
+    assert set(caught.value.passed_over.values()) == {WEAK.format(pin)}
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "after"),
+    [
+        ("POP-USER", "POP-APOP", "POP-APOP"),
+        ("POP-APOP", "PLAIN", "POP-APOP"),
+        ("PLAIN", "POP-APOP", "PLAIN"),
+        ("X-NOBODY-KNOWS", "PLAIN", "PLAIN"),
+        ("PLAIN", "PLAIN", "PLAIN"),
+    ],
+)
+def test_a_pin_is_kept_by_the_same_order(before: str, name: str, after: str) -> None:
+    pins = {"pop://joe@mail.example.org": before}
+    policy = Policy(pins=pins)
+
+    policy.remember(sasl.Choice(name, Channel(service="pop", host="mail.example.org")), sasl.Password("joe", "x"))
+
+    assert pins == {"pop://joe@mail.example.org": after}
+
+
+# --- what was chosen knows how to begin
+
+
+def test_a_choice_begins_the_exchange_with_its_channel_and_limits(add: Callable[..., sasl.Mechanism]) -> None:
+    seen: list[object] = []
+
+    def script(credentials: object, options: sasl.Options, *, colour: str = "") -> Any:
+        seen.extend([options.channel, options.limits.min_iterations, colour])
+        yield b""
+
+    add("X-STRONG", client=script, rank=50)
+    channel = Channel(tls=True, host="mail.example.org")
+    choice = sasl.choose(["X-STRONG"], JOE, channel=channel, policy=Policy(min_iterations=9_999))
+
+    exchange = choice.client(JOE, colour="red")
+
+    assert exchange.name == "X-STRONG"
+    exchange.start()
+    assert seen == [channel, 9_999, "red"]
+    with pytest.raises(sasl.UsageError, match="does not take these options: smell"):
+        choice.client(JOE, smell="good")
+
+
+def test_a_bound_row_by_any_name_that_is_not_taken_leaves_no_bindings(add: Callable[..., sasl.Mechanism]) -> None:
+    add("X-GLUED", twin="X-SCRAM", rank=42)  # its name does not end in -PLUS
+
+    choice = sasl.choose(["X-GLUED", "X-SCRAM", "X-OTHER"], JOE, channel=BOUND, mechanism="X-SCRAM")
+
+    assert choice.channel.bindings == {}
+    assert sasl.choose(["X-SCRAM", "X-OTHER"], JOE, channel=BOUND).channel.bindings == BOUND.bindings
+
+
+# --- channel bindings are fetched where somebody looks at them
+
+
+@pytest.mark.parametrize(
+    ("offered", "credentials", "fetched"),
+    [
+        (["PLAIN", "LOGIN"], JOE, 0),
+        (["XOAUTH2", "OAUTHBEARER"], TOKEN, 0),
+        (["X-SCRAM-PLUS", "XOAUTH2"], TOKEN, 0),
+        (["X-SCRAM", "PLAIN"], JOE, 0),
+        (["X-SCRAM", "X-SCRAM-PLUS"], JOE, 1),
+    ],
+)
+def test_bindings_are_fetched_only_for_a_mechanism_that_binds(
+    offered: list[str], credentials: Any, fetched: int
+) -> None:
+    calls = []
+
+    def fetch() -> dict[str, bytes]:
+        calls.append(1)
+        return {"tls-exporter": b"x" * 32}
+
+    channel = Channel(tls=True, bindings=sasl.LazyBindings(fetch))
+    repr(channel)
+    sasl.choose(offered, credentials, channel=channel)
+
+    assert len(calls) == fetched
+    assert dict(channel.bindings) == {"tls-exporter": b"x" * 32}
+    assert channel == Channel(tls=True, bindings={"tls-exporter": b"x" * 32})
+    assert len(calls) == 1
+
+
+def test_lazy_bindings_are_checked_and_show_nothing() -> None:
+    lazy = sasl.LazyBindings(lambda: {"tls-exporter": "text"})  # type: ignore[dict-item]
+
+    assert repr(lazy) == "LazyBindings()"
+    with pytest.raises(sasl.UsageError):
+        len(lazy)
+
+
+# --- credentials of a kind that the engine does not know
+
+
+class Ticket:
+    """A plug-in's own credentials."""
+
+    is_token = False
+
+    def __init__(self, user: str, ticket: str) -> None:
+        self.user = user
+        self.secret = sasl.Secret(ticket)
+
+
+def test_credentials_of_another_kind_are_as_good_as_ours(add: Callable[..., sasl.Mechanism]) -> None:
+    def script(ticket: Ticket, _options: sasl.Options) -> Any:
+        yield sasl.Complete(ticket.secret.reveal().encode())
+
+    add("X-TICKET", client=script, credentials=Ticket, rank=45)
+    ticket, pins = Ticket("joe", "four-of-a-kind"), dict[str, str]()
+    channel = Channel(tls=True, service="imap", host="mail.example.org")
+    policy = Policy(pins=pins)
+
+    choice = sasl.choose(["PLAIN", "X-TICKET"], ticket, channel=channel, policy=policy)
+    exchange = choice.client(sasl.resolve(ticket))
+
+    assert choice.name == "X-TICKET"
+    assert choice.passed_over == {"PLAIN": "takes Password, not Ticket"}
+    assert exchange.start() == b"four-of-a-kind"
+    error = exchange.fail("four-of-a-kind is no ticket")
+    assert (error.server_text, error.new_token_may_help) == ("*** is no ticket", False)  # type: ignore[attr-defined]
+    policy.remember(choice, ticket)
+    assert pins == {"imap://joe@mail.example.org": "X-TICKET"}
+
+
+@pytest.mark.parametrize("value", [None, 7, "hunter22", b"hunter22", ("joe", "hunter22"), object()])
+def test_what_is_no_credentials_is_refused_by_its_type(value: Any) -> None:
+    with pytest.raises(sasl.UsageError, match=f"not {type(value).__name__}$"):
+        sasl.choose(["PLAIN"], value, channel=TLS)
+    with pytest.raises(sasl.UsageError, match="takes Password credentials"):
+        sasl.client("PLAIN", value)
+    assert not isinstance(value, sasl.Credentials)
+
+
+@pytest.mark.parametrize("credentials", [JOE, TOKEN, sasl.External(), sasl.Anonymous("me")], ids=repr)
+def test_our_own_kinds_are_credentials(credentials: Any) -> None:
+    assert isinstance(credentials, sasl.Credentials)
+    assert credentials.is_token is isinstance(credentials, sasl.Bearer)
+    assert (credentials.secret is None) is (credentials.user is None)

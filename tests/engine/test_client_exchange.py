@@ -887,3 +887,65 @@ def test_no_repr_of_an_exchange_shows_the_credential(client: Client, secret: str
     assert not [text for text in shown if secret in text]
     with pytest.raises(TypeError):
         vars(exchange)
+
+
+# --- what has left
+
+
+@pytest.mark.parametrize(
+    ("steps", "revealed"),
+    [
+        ([None, b"proof"], [False, True]),
+        ([sasl.Harmless(b"name"), b"proof"], [False, True]),
+        ([sasl.Harmless(b"name"), sasl.Harmless(b"more"), sasl.Complete(b"")], [False, False, True]),
+        ([sasl.Complete(b"secret")], [True]),
+        ([b"", sasl.Complete(b"")], [True, True]),
+        ([sasl.Harmless(b"name"), sasl.ErrorAnswer(b"")], [False, False]),
+    ],
+)
+def test_an_exchange_tells_whether_something_revealing_has_left(
+    client: Client, steps: list[Any], revealed: list[bool]
+) -> None:
+    def script(*_: object) -> Any:
+        for step in steps:  # noqa: UP028 -- a list takes no answers
+            yield step
+
+    exchange = client(script)
+    assert exchange.revealed is False
+    exchange.start()
+    seen = [exchange.revealed]
+    for _ in steps[1:]:
+        exchange.respond(b"challenge")
+        seen.append(exchange.revealed)
+
+    assert seen == revealed
+    exchange.cancel()
+    assert exchange.revealed is revealed[-1]
+
+
+def test_a_deferred_response_has_not_left(client: Client) -> None:
+    def script(*_: object) -> Any:
+        yield sasl.Complete(b"secret")
+
+    cancelled, sent = client(script), client(script)
+    for exchange in (cancelled, sent):
+        exchange.start()
+        exchange.defer()
+        assert exchange.revealed is False
+
+    cancelled.fail("no such mechanism", kind="unsupported")
+    assert cancelled.revealed is False
+    assert sent.respond(b"") == b"secret"
+    assert sent.revealed is True
+
+
+def test_a_yes_to_a_harmless_message_is_not_a_login(client: Client) -> None:
+    def script(*_: object) -> Any:
+        yield sasl.Harmless(b"name")
+
+    exchange = client(script)
+    exchange.start()
+
+    with pytest.raises(sasl.ServerNotProven, match="before the exchange was complete"):
+        exchange.succeed()
+    assert repr(sasl.Harmless(b"name")) == "Harmless(<4 octets>)"

@@ -224,7 +224,7 @@ WRONG: dict[str, tuple[Callable[[str], object], str]] = {
     "token in a list": (lambda secret: Bearer("joe", [secret]), "the token is a str, .* not list"),  # type: ignore[arg-type]
     "secret in octets": (lambda secret: Secret(secret.encode()), "a secret is a str, not bytes"),  # type: ignore[arg-type]
     "bare password": (lambda secret: sasl.client("PLAIN", secret), "takes Password credentials, not str"),  # type: ignore[arg-type]
-    "bare password to choose for": (lambda secret: sasl.choose(["PLAIN"], secret), "not a bare text"),  # type: ignore[arg-type]
+    "bare password to choose for": (lambda secret: sasl.choose(["PLAIN"], secret), "not str"),  # type: ignore[arg-type]
     "password astray": (
         lambda secret: sasl.client("PLAIN", Password("joe", secret), password=secret),
         "does not take these options: password",

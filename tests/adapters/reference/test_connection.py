@@ -54,6 +54,16 @@ def test_lines_come_whole_whatever_the_pieces() -> None:
     pair(test)
 
 
+def test_writing_to_a_connection_that_has_just_broken_is_no_event(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(connection: Connection, peer: socket.socket) -> None:
+        connection.abort()
+        for _ in range(10):  # the answers to commands that were read already; asyncio logs a warning from the fifth on
+            connection.write(b"* OK\r\n")
+
+    pair(test)
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
 def test_a_line_in_pieces_that_is_too_long_is_cut_and_keeps_its_end(end: bytes) -> None:
     async def test(connection: Connection, peer: socket.socket) -> None:

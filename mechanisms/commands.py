@@ -1,0 +1,123 @@
+"""The commands that log in without SASL: IMAP's LOGIN (RFC 9051 section 6.2.3), POP3's USER and APOP (RFC 1939).
+
+As exchanges they are what they would be as mechanisms; the wires put their messages into the commands. LOGIN and USER:
+
+    C: USER
+    C: PASSWORD
+
+APOP is CRAM-MD5 whose challenge stands in the greeting, hashed without a key:
+
+    S: <PROCESS-ID.CLOCK@HOST>
+    C: USER SP 32 lower-case hexadecimal digits
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Final
+
+from sasl.errors import ProtocolError, SASLError, UsageError
+from sasl.prep import has_controls, prepared_secret, saslprep
+from sasl.secret import Secret
+from sasl.steps import (
+    Challenge,
+    CheckPassword,
+    Complete,
+    FindSecret,
+    Harmless,
+    Rejected,
+    Unavailable,
+    Verified,
+    ask,
+)
+
+from ._password import decoded, prepared, utf8
+
+if TYPE_CHECKING:
+    from sasl.credentials import Password
+    from sasl.steps import ClientSteps, Options, ServerSteps
+
+_DECOY: Final = Secret("what is hashed where there is no such user; the engine says no whatever comes of it")
+
+
+def password_client(credentials: Password, _options: Options) -> ClientSteps:
+    """Send the user name, then the password, each as it was given, in UTF-8."""
+    if credentials.authzid:
+        raise UsageError("a login command cannot ask to act as another user")
+    for text in (credentials.authcid, credentials.password.reveal()):
+        if not text or has_controls(text):
+            raise UsageError("a user name and a password are not empty and hold no control characters")
+    yield Harmless(utf8(credentials.authcid))
+    yield Complete(utf8(credentials.password.reveal()))
+
+
+def password_server(options: Options, *, prepare: bool = True) -> ServerSteps:
+    """Ask CheckPassword for the prepared user name and password; `prepare=False` passes them as they came."""
+    authcid = _text((yield Challenge(b"")))
+    password = _text((yield Challenge(b"")))
+    if prepare:
+        limit = options.limits.prep_characters
+        authcid, password = prepared(authcid, limit), prepared(password, limit)
+    identity = yield from ask(CheckPassword(authcid, Secret(password)))
+    return Verified(identity)
+
+
+def apop_client(credentials: Password, options: Options) -> ClientSteps:
+    """Send user name and digest, both of what SASLprep makes (RFC 6856 wants that of who hashes UTF-8).
+
+    The challenge is the greeting's msg-id, which the wire has checked (CVE-2007-1558).
+    """
+    if credentials.authzid:
+        raise UsageError("APOP cannot ask to act as another user")
+    limit = options.limits.prep_characters
+    user, password = saslprep(credentials.authcid, limit=limit), prepared_secret(credentials.password, limit=limit)
+    if not user or " " in user:
+        raise UsageError("a user name of APOP is not empty and holds no space")
+    if not password:
+        raise UsageError("a password of APOP is not empty")
+
+    timestamp = yield None
+    yield Complete(b"%b %b" % (utf8(user), _digest(timestamp, password)))
+
+
+def apop_server(options: Options, *, timestamp: bytes) -> ServerSteps:
+    """Ask FindSecret for the password of the prepared user name, a `Secret` or str, and compare the digest.
+
+    `timestamp` is the msg-id in the greeting of this connection, and of no other one ever.
+    """
+    user, _, digest = (yield Challenge(timestamp, initial=True)).partition(b" ")
+    authcid = prepared(_text(user), options.limits.prep_characters)
+    record = yield from ask(FindSecret(authcid, "APOP", None))
+    password = _kept(_DECOY if record is None else record.value, options)
+    if not hmac.compare_digest(_digest(timestamp, password), digest) or record is None:
+        raise Rejected("wrong password")
+    return Verified(record.identity)
+
+
+def _text(message: bytes) -> str:
+    """Return a user name or a password. What is empty or holds NUL is nobody's, and not worth a question."""
+    text = decoded(message)
+    if text is None:
+        raise ProtocolError("a user name or password that is not UTF-8")
+    if not text or "\0" in text:
+        raise Rejected("no user name or no password")
+    return text
+
+
+def _digest(timestamp: bytes, password: Secret) -> bytes:
+    """Return the MD5 of the timestamp with the password behind it, in hexadecimal."""
+    return hashlib.md5(timestamp + utf8(password.reveal())).hexdigest().encode("ascii")  # noqa: S324 -- APOP
+
+
+def _kept(value: object, options: Options) -> Secret:
+    """Return the password that is kept of a user, prepared."""
+    password = None
+    try:
+        secret = value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # it says so itself
+        password = prepared_secret(secret, limit=options.limits.prep_characters)
+    except SASLError:
+        pass  # its frames hold the password
+    if not password:
+        raise Unavailable("what is kept of the user is no password, or one that cannot be prepared (RFC 4013)")
+    return password
