@@ -172,7 +172,7 @@ def _cram_md5() -> bool:
     client, server = sasl.client("CRAM-MD5", PASSWORD), sasl.server("CRAM-MD5", challenge=CHALLENGE)
     client.start()
     challenge = server.start()
-    event = sasl.settle(server, server.receive(client.respond(challenge.data)), verify)  # type: ignore[union-attr]
+    event = sasl.settle(server, server.receive(client.respond(challenge.data)), verify)  # type: ignore[union-attr]  # it is a Challenge
     client.succeed()
     return type(event) is sasl.Success
 
