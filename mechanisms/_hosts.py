@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from sasl.channel import Channel
 
 
-def own_names(hosts: Collection[str], channel: Channel) -> frozenset[str]:
+def own_names(hosts: Collection[str], channel: Channel) -> Collection[str]:
     """Return `hosts` (one or several, in any case) or else the channel's host, in lower case; nothing if unknown."""
-    names = [hosts] if isinstance(hosts, str) else hosts  # a single name is one, not its letters
-    return frozenset(name.lower() for name in (names if hosts else [channel.host]) if name)
+    if isinstance(hosts, str):  # a single name is one, not its letters
+        hosts = (hosts,)
+    if hosts:
+        return [name.lower() for name in hosts if name]
+    return (channel.host.lower(),) if channel.host else ()

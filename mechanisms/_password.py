@@ -10,7 +10,7 @@ from sasl.prep import prepare_own, prepare_query
 from sasl.steps import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -20,8 +20,10 @@ def controls_in(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
-def check_preparable(texts: Iterable[str], limit: int) -> None:
+def check_preparable(texts: Sequence[str], limit: int) -> None:
     """Raise UsageError for a text, unless it is empty, that a server could not prepare (RFC 4013)."""
+    if _need_no_preparation(texts, limit):
+        return
     for text in texts:
         if text:
             prepare_own(text, limit=limit)
@@ -35,6 +37,17 @@ def prepared(text: str, limit: int) -> str:
     if form is None:
         raise Rejected("a name or password that cannot be prepared (RFC 4013)")
     return form
+
+
+def prepare_all(texts: Sequence[str], limit: int) -> Sequence[str]:
+    """Return the forms to compare, as `prepared` does."""
+    return texts if _need_no_preparation(texts, limit) else [prepared(text, limit) for text in texts]
+
+
+def _need_no_preparation(texts: Sequence[str], limit: int) -> bool:
+    """Whether all of them are printable ASCII, which is looked at in one go: nearly all names and passwords are."""
+    whole = "".join(texts)
+    return whole.isascii() and whole.isprintable() and len(whole) <= limit
 
 
 def utf8(text: str) -> bytes:

@@ -100,10 +100,11 @@ class KeyCache:
         raise TypeError("a key cache is neither pickled nor copied")
 
 
-_FINGERPRINT_KEY: Final = os.urandom(32)
+_FINGERPRINT: Final = hashlib.blake2b(key=os.urandom(32), digest_size=16)
 
 
 def fingerprint(password: str) -> bytes:
     """Return 16 octets by which this process, and no other, tells whether a password is the one it was."""
-    password_octets = password.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(password_octets, key=_FINGERPRINT_KEY, digest_size=16).digest()
+    hashed = _FINGERPRINT.copy()
+    hashed.update(password.encode("utf-8", "surrogatepass"))
+    return hashed.digest()

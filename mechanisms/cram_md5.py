@@ -12,6 +12,7 @@ import hmac
 import re
 import secrets
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ProtocolError, UsageError
@@ -120,7 +121,9 @@ def _digest(key: bytes, challenge: bytes) -> bytes:
     return hmac.digest(key, challenge, "md5").hex().encode("ascii")
 
 
+@cache
 def _has_md5() -> bool:
+    """Whether this process may use MD5, which does not change."""
     try:
         _digest(b"", b"")
     except ValueError:

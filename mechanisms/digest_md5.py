@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import os
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sasl.errors import MechanismUnavailable, ServerNotProven, UsageError
@@ -173,7 +174,9 @@ def _md5(data: bytes) -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)  # what FIPS builds without it would refuse
 
 
+@cache
 def _has_md5() -> bool:
+    """Whether this Python has MD5 for what is no security function to it, which does not change."""
     try:
         _md5(b"")
     except (AttributeError, ValueError):

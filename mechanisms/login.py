@@ -16,7 +16,7 @@ from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
 from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified, ask
 
-from ._password import check_preparable, controls_in, decoded, prepared, utf8
+from ._password import check_preparable, controls_in, decoded, prepare_all, utf8
 
 if TYPE_CHECKING:
     from sasl.credentials import Password
@@ -39,11 +39,11 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
     names = (credentials.authcid, credentials.password.reveal())
     if not all(names):
         raise UsageError("LOGIN needs a user name and a password that are not empty")
-    if any(map(controls_in, names)):
+    if controls_in("".join(names)):
         raise UsageError("a user name or password of LOGIN holds no control character")
     if prepare:
         check_preparable(names, options.limits.prep_characters)
-    authcid, password = map(utf8, names)
+    authcid, password = utf8(names[0]), utf8(names[1])
 
     prompt = yield None
     if prompt == _PASSWORD:
@@ -60,7 +60,7 @@ def login_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     authcid = _parse((yield Challenge(_USERNAME, initial=True)))
     password = _parse((yield Challenge(_PASSWORD)))
     if prepare:
-        authcid, password = (prepared(part, options.limits.prep_characters) for part in (authcid, password))
+        authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
     identity = yield from ask(CheckPassword(authcid, Secret(password)))
     return Verified(identity)
 

@@ -11,9 +11,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.gs2 import Gs2Header, parse
+from sasl.gs2 import escape, parse
 from sasl.prep import has_controls
-from sasl.steps import Challenge, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
 
 from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
 from ._hosts import own_names
@@ -48,7 +48,7 @@ def oauthbearer_server(
     challenge (section 3.2.2).
     """
     ours = own_names(hosts, options.channel)
-    authzid, token, host, port = _parse((yield Challenge(b"")))
+    authzid, token, host, port = _parse((yield EMPTY_CHALLENGE))
     status = "invalid_token"
     try:
         if token is None:
@@ -70,12 +70,12 @@ def _initial_response(credentials: Bearer, options: Options) -> bytes:
         raise UsageError("a token that the auth value of OAUTHBEARER cannot carry: a comma in it, or only padding")
     if has_controls(credentials.username):
         raise UsageError("the user name of OAUTHBEARER holds no control character")
-    parts = [Gs2Header("n", None, credentials.username).encode()]
+    parts = [b"n,a=%s," % escape(credentials.username)]
     host, port = options.channel.host, options.channel.port
     if host:
-        if not host.isascii() or not _HOST.fullmatch(host.encode("ascii")):
+        if not host.isascii() or not _HOST.fullmatch(octets := host.encode("ascii")):
             raise UsageError("the host of OAUTHBEARER is an ASCII name without spaces")
-        parts.append(b"host=" + host.encode("ascii"))
+        parts.append(b"host=" + octets)
     if port is not None:
         if not 0 < port < 65536:
             raise UsageError("the port of OAUTHBEARER is between 1 and 65535")
@@ -92,12 +92,12 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
     if header.authzid is not None and has_controls(header.authzid):
         raise ProtocolError("a control character in the authzid")
     found = pairs(rest[1:])
-    host, port = found.get("host"), found.get("port")
+    host, port = found.get(b"host"), found.get(b"port")
     if host is not None and not _HOST.fullmatch(host):
         raise ProtocolError("not a host name")
     if port is not None and (not _PORT.fullmatch(port) or int(port) > 65535):
         raise ProtocolError("not a port number")
-    token = presented(found.get("auth"))
+    token = presented(found.get(b"auth"))
     if token is not None and not _is_one_credential(token.reveal()):
         raise ProtocolError("more or less than one token in the auth value")
     return (

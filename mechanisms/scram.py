@@ -14,20 +14,31 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sasl.base64 import encode
 from sasl.errors import PolicyViolation, ProtocolError, ServerNotProven, UsageError
 from sasl.gs2 import Gs2Header
-from sasl.hashes import DIGEST_SIZES, HASHES, ITERATIONS, LONGEST_SALT, MOST_ITERATIONS, SALT
+from sasl.hashes import HASHES
 from sasl.keys import ScramKeys, derive
 from sasl.prep import prepare_own, prepare_query
-from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Harmless, Rejected, Unavailable, Verified, ask
+from sasl.steps import (
+    EMPTY_CHALLENGE,
+    Challenge,
+    Complete,
+    ErrorAnswer,
+    FindKeys,
+    Harmless,
+    Rejected,
+    Unavailable,
+    Verified,
+    ask,
+)
 
 from . import _scram_messages as messages
 from ._nonce import new_nonce
 from ._password import utf8
+from ._scram_decoy import DECOY, NOBODY, Decoy
 from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
 
 if TYPE_CHECKING:
@@ -44,13 +55,7 @@ T = TypeVar("T")
 KEYS: Final = KeyCache()
 """Where clients of this process keep their keys, unless they are told otherwise."""
 
-_DECOY: Final = (os.urandom(32), ITERATIONS, SALT)
-_LEAST_SECRET: Final = 16  # octets
 _PLUS: Final = "-PLUS"
-_NOBODY: Final = {
-    name: ScramKeys(name, b"-", 1, os.urandom(size), os.urandom(size)) for name, size in DIGEST_SIZES.items()
-}
-"""Keys in the place of those of an unknown user; nobody can prove that he knows them, and nobody is let in by them."""
 
 # RFC 5801 section 5, from the server's side: what is wrong with a flag. "Offered" is whether this server offers -PLUS.
 _WRONG_FLAG: Final[Mapping[tuple[bool, bool, str], str]] = {
@@ -93,8 +98,8 @@ def scram_client(
     password as it is, for servers that store it so. `nonce` is for tests: printable ASCII without a comma.
     """
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
-    header, data = _header(credentials.authzid, options)
-    username, password = _prepared(credentials, options, prepare=prepare)
+    header, binding = _header(credentials.authzid, options)
+    username, password = _prepare(credentials, options, prepare=prepare)
     nonce = new_nonce() if nonce is None else nonce
     first = messages.client_first_bare(username, nonce)
 
@@ -107,7 +112,7 @@ def scram_client(
     login = hash_name, username, server.salt, server.iterations, fingerprint(password)
     known = None if keys is None else keys.get(login)
     kept = known or ClientKeys(*derive(password, hash_name, server.salt, server.iterations))
-    final = messages.client_final_without_proof(header + data, server.nonce)
+    final = messages.client_final_without_proof(binding, server.nonce)
     signed = b"%s,%s,%s" % (first, challenge, final)
     proof = _xor(kept.client_key, hmac.digest(_hashed(hash_name, kept.client_key), signed, hash_name))
 
@@ -124,7 +129,7 @@ def scram_client(
 def scram_server(
     options: Options,
     *,
-    decoy: tuple[bytes, int] | tuple[bytes, int, int] = _DECOY,
+    decoy: tuple[bytes, int] | tuple[bytes, int, int] = DECOY,
     send_errors: bool = False,
     prepare: bool = True,
     nonce: bytes | None = None,
@@ -138,33 +143,35 @@ def scram_server(
     last challenge, which costs a turn. `prepare=False` looks for the user name as it came. `nonce` is for tests.
     Raises UsageError for a decoy that is none.
     """
-    steps = _served(options, _Decoy.of(*decoy), new_nonce() if nonce is None else nonce, prepare=prepare)
-    return _explained(steps) if send_errors else steps
+    whose = decoy if isinstance(decoy, Decoy) else Decoy.of(*decoy)
+    steps = _verify(options, whose, new_nonce() if nonce is None else nonce, prepare=prepare)
+    return _explain(steps) if send_errors else steps
 
 
-def _served(options: Options, decoy: _Decoy, nonce: bytes, *, prepare: bool) -> ServerSteps:
+def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> ServerSteps:
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
-    first = _understood(messages.parse_client_first, (yield Challenge(b"")))
-    data = _binding(first.header, options)
+    first = _understand(messages.parse_client_first, (yield EMPTY_CHALLENGE))
+    bare, binding = first.bare, first.gs2 + _binding_data(first.header, options)
     authcid, authzid = first.username, first.header.authzid
     if prepare:
-        authcid = _prepared_name(authcid, options)
-        authzid = None if authzid is None else _prepared_name(authzid, options)
+        authcid = _prepare_name(authcid, options)
+        authzid = None if authzid is None else _prepare_name(authzid, options)
     salt = decoy.salt(authcid, hash_name)  # for known users too: they take as long
 
     record = yield from ask(FindKeys(authcid, hash_name))
-    keys = _NOBODY[hash_name] if record is None else record.value
+    keys = NOBODY[hash_name] if record is None else record.value
     if not isinstance(keys, ScramKeys) or keys.hash != hash_name:
         raise Unavailable(f"the record holds no ScramKeys for {hash_name}")
     salt, iterations = (salt, decoy.iterations) if record is None else (keys.salt, keys.iterations)
     nonce = first.nonce + nonce
     challenge = messages.server_first(nonce, salt, iterations)
-    final = _understood(messages.parse_client_final, (yield Challenge(challenge)))
+    del first, authcid, salt, decoy  # whoever computes a proof is waited for with little
+    final = _understand(messages.parse_client_final, (yield Challenge(challenge)))
     if not hmac.compare_digest(final.nonce, nonce):
         raise Rejected("other-error")
-    if not hmac.compare_digest(final.binding, first.gs2 + data):
+    if not hmac.compare_digest(final.binding, binding):
         raise Rejected("channel-bindings-dont-match")
-    signed = b"%s,%s,%s" % (first.bare, challenge, final.unproved)
+    signed = b"%s,%s,%s" % (bare, challenge, final.unproved)
     # A proof that begins with zeros may come without them: only one of its full length is right.
     client_key = _xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
     right = hmac.compare_digest(_hashed(hash_name, client_key), keys.stored_key)
@@ -178,19 +185,25 @@ def _served(options: Options, decoy: _Decoy, nonce: bytes, *, prepare: bool) -> 
 
 
 def _header(authzid: str | None, options: Options) -> tuple[bytes, bytes]:
-    """Return the GS2 header and the channel-binding data that goes with it (RFC 5801 section 5).
+    """Return the GS2 header (RFC 5801 section 5), and what the last message says of it: the binding data behind it.
 
     "p" for a -PLUS name, "y" for a client that could and is not offered it, "n" for one that cannot.
     """
     bindings = options.channel.bindings
     if not options.mechanism.endswith(_PLUS):
-        return Gs2Header("y" if bindings else "n", None, authzid or None).encode(), b""
+        header = Gs2Header("y", None, authzid or None).encode() if bindings else _no_binding(authzid)
+        return header, header
     for kind, data in bindings.items():
-        return Gs2Header("p", kind, authzid or None).encode(), data
+        header = Gs2Header("p", kind, authzid or None).encode()
+        return header, header + data
     raise UsageError(f"{options.mechanism} needs channel-binding data, and the channel has none")
 
 
-def _prepared(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
+def _no_binding(authzid: str | None) -> bytes:
+    return Gs2Header("n", None, authzid).encode() if authzid else b"n,,"
+
+
+def _prepare(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
     """Return the user name and the password that are hashed (RFC 5802 sections 2.2 and 5.1)."""
     username, password = credentials.authcid, credentials.password
     if prepare:
@@ -220,7 +233,7 @@ def _refusal(error: str) -> ErrorAnswer:
 # --- the server's helpers
 
 
-def _understood(parse: Callable[[bytes], T], message: bytes) -> T:
+def _understand(parse: Callable[[bytes], T], message: bytes) -> T:
     """Parse a message; a mandatory extension is refused as such, not as malformed (RFC 5802 section 5.1)."""
     try:
         return parse(message)
@@ -230,7 +243,7 @@ def _understood(parse: Callable[[bytes], T], message: bytes) -> T:
     raise Rejected("extensions-not-supported")
 
 
-def _binding(header: Gs2Header, options: Options) -> bytes:
+def _binding_data(header: Gs2Header, options: Options) -> bytes:
     """Return the channel-binding data that the client has to know; of none where it does not bind."""
     bindings = options.channel.bindings
     if wrong := _WRONG_FLAG[options.mechanism.endswith(_PLUS), bool(bindings), header.flag]:
@@ -242,7 +255,7 @@ def _binding(header: Gs2Header, options: Options) -> bytes:
     return bindings[header.binding]
 
 
-def _prepared_name(name: str, options: Options) -> str:
+def _prepare_name(name: str, options: Options) -> str:
     """Return the form of a name to compare. What cannot be prepared is refused."""
     prepared = prepare_query(name, limit=options.limits.prep_characters)
     if prepared is None:
@@ -250,33 +263,7 @@ def _prepared_name(name: str, options: Options) -> str:
     return prepared
 
 
-class _Decoy(NamedTuple):
-    """What users are made of whom nobody knows."""
-
-    secret: bytes
-    iterations: int
-    octets: int
-
-    @classmethod
-    def of(cls, secret: object, iterations: object, octets: object = SALT) -> _Decoy:
-        """Return a decoy. Raises UsageError for what is none."""
-        if not isinstance(secret, bytes) or len(secret) < _LEAST_SECRET:
-            raise UsageError(f"the secret of a decoy is {_LEAST_SECRET} octets or more")
-        if type(iterations) is not int or not 0 < iterations <= MOST_ITERATIONS:
-            raise UsageError(f"the iterations of a decoy are a number from 1 to {MOST_ITERATIONS}")
-        if type(octets) is not int or not 0 < octets <= LONGEST_SALT:
-            raise UsageError(f"the salt of a decoy has 1 to {LONGEST_SALT} octets")
-        return cls(secret, iterations, octets)
-
-    def salt(self, authcid: str, hash_name: str) -> bytes:
-        """Return the salt of a user: the same each time."""
-        salt = hmac.digest(self.secret, f"{hash_name} {authcid}".encode(), "sha512")
-        while len(salt) < self.octets:
-            salt += hmac.digest(self.secret, salt, "sha512")
-        return salt[: self.octets]
-
-
-def _explained(steps: ServerSteps) -> ServerSteps:
+def _explain(steps: ServerSteps) -> ServerSteps:
     """Run a script; where it refuses, send the name of the error first."""
     try:
         return (yield from steps)

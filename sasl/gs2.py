@@ -9,8 +9,8 @@ from typing import Final, Literal, final
 from .errors import ProtocolError, UsageError
 
 # The "F," of mechanisms that are not GSS-API's own is legal in neither SCRAM nor OAUTHBEARER.
-_HEADER: Final = re.compile(rb"(?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,]+))?,")
-_SASLNAME: Final = re.compile(rb"(?:[^\0=,]|=2C|=3D)+")
+_HEADER: Final = re.compile(rb"(?:([ny])|p=([A-Za-z0-9.-]+)),(?:a=([^,]+))?,")
+_SASLNAME: Final = re.compile(rb"(?:[^\0=,]++|=2C|=3D)++")
 
 
 @final
@@ -35,17 +35,24 @@ class Gs2Header:
         return b"%s,%s," % (flag.encode("ascii"), authzid)
 
 
+BARE: Final = Gs2Header("n")
+"""Neither channel binding nor authzid."""
+_BARE: Final = b"n,,"
+
+
 def parse(message: bytes) -> tuple[Gs2Header, bytes]:
     """Split a message into its header and the rest. Raises ProtocolError if it does not begin with a header."""
+    if message.startswith(_BARE):  # nearly every message of SCRAM
+        return BARE, message[len(_BARE) :]
     match = _HEADER.match(message)
     if match is None:
         raise ProtocolError("no GS2 header (RFC 5801 section 4)")
-    authzid = match["authzid"]
+    flag, binding, authzid = match.groups()
     name = None if authzid is None else unescape(authzid)
     rest = message[match.end() :]
-    if match["binding"] is not None:
-        return Gs2Header("p", match["binding"].decode("ascii"), name), rest
-    return Gs2Header("y" if match["flag"] == b"y" else "n", None, name), rest
+    if binding is not None:
+        return Gs2Header("p", binding.decode("ascii"), name), rest
+    return Gs2Header("y" if flag == b"y" else "n", None, name), rest
 
 
 def escape(name: str) -> bytes:

@@ -56,6 +56,9 @@ def prepare_own(text: T, *, stored: bool = False, limit: int = DEFAULT_LIMITS.pr
 
     Raises LimitExceeded or UsageError as `saslprep` does, and UsageError where nothing is left to compare.
     """
+    raw = text.reveal() if isinstance(text, Secret) else text
+    if raw.isascii() and raw.isprintable() and 0 < len(raw) <= limit:
+        return text
     if isinstance(text, Secret):
         what, form = "a password", prepared_secret(text, stored=stored, limit=limit)
     else:
@@ -70,6 +73,8 @@ def prepare_query(text: str, *, limit: int = DEFAULT_LIMITS.prep_characters) -> 
 
     Raises nothing but LimitExceeded.
     """
+    if text.isascii() and text.isprintable() and 0 < len(text) <= limit:
+        return text
     try:
         return saslprep(text, limit=limit) or None
     except UsageError:

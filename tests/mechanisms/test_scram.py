@@ -13,7 +13,7 @@ import sasl
 import sasl.keys
 import sasl.spec
 from sasl.hashes import HASHES
-from sasl.mechanisms import _scram_messages, scram
+from sasl.mechanisms import _scram_decoy, _scram_messages, scram
 from sasl.mechanisms.scram import KeyCache
 
 VECTORS = sasl.spec.vectors("scram")
@@ -579,8 +579,8 @@ def test_an_unknown_user_has_a_salt_as_long_as_those_of_the_others(octets):
 
 def test_an_unknown_user_whose_keys_were_guessed_is_not_let_in(monkeypatch):
     guessed = keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2)
-    monkeypatch.setitem(scram._NOBODY, "sha256", guessed)
-    monkeypatch.setattr(scram._Decoy, "salt", lambda *_: guessed.salt)
+    monkeypatch.setitem(_scram_decoy.NOBODY, "sha256", guessed)
+    monkeypatch.setattr(_scram_decoy.Decoy, "salt", lambda *_: guessed.salt)
     client = sasl.client("SCRAM-SHA-256", sasl.Password("nobody", PASSWORD), limits=QUICK)
     event, error = dialogue(client, sasl.server("SCRAM-SHA-256", decoy=(b"secret of all workers", 2)), Users())
     assert (type(event), event.kind, event.reason) == (sasl.Failure, "credentials", "not found")
