@@ -97,7 +97,7 @@ def explain(rejected: Rejected, default: Mapping[str, str]) -> Generator[Challen
 
 
 def _has_spaces(octets: bytes) -> bool:
-    return b" " in octets or b"\t" in octets or b"\r" in octets or b"\n" in octets
+    return 0x20 in octets or 0x09 in octets or 0x0D in octets or 0x0A in octets  # octets are found faster than bytes
 
 
 def _depth(text: bytes) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import os
+from hashlib import sha3_512
 from typing import Final, NamedTuple
 
 from sasl.errors import UsageError
@@ -37,10 +37,13 @@ class Decoy(NamedTuple):
         return cls(secret, iterations, octets)
 
     def salt(self, authcid: str, hash_name: str) -> bytes:
-        """Return the salt of a user: the same each time, and in each release, or a change would tell who is unknown."""
-        salt = hmac.digest(self.secret, f"{hash_name} {authcid}".encode(), "sha512")
+        """Return the salt of a user: the same each time, and in each release, or a change would tell who is unknown.
+
+        SHA-3 takes the secret before the text, where older hashes need HMAC, at three times the cost.
+        """
+        salt = sha3_512(b"%s%s %s" % (self.secret, hash_name.encode("ascii"), authcid.encode("utf-8"))).digest()
         while len(salt) < self.octets:
-            salt += hmac.digest(self.secret, salt, "sha512")
+            salt += sha3_512(self.secret + salt).digest()
         return salt[: self.octets]
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sasl.steps import ClientSteps, Options, ServerSteps
 
 # What Dovecot, Postfix, Exim and Cyrus say. The draft has "User Name" and "Password", each with a NUL behind it.
-_USERNAME: Final = b"Username:"
-_PASSWORD: Final = b"Password:"
+_USERNAME: Final = Challenge(b"Username:", initial=True)  # which curl does not wait for
+_PASSWORD: Final = Challenge(b"Password:")
 
 
 def login_client(credentials: Password, options: Options, *, prepare: bool = True) -> ClientSteps:
@@ -46,7 +46,7 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
     authcid, password = utf8(names[0]), utf8(names[1])
 
     prompt = yield None
-    if prompt == _PASSWORD:
+    if prompt == _PASSWORD.data:
         raise ProtocolError("the server asks for the password before the user name")
     yield Harmless(authcid)
     yield Complete(password)
@@ -57,8 +57,8 @@ def login_server(options: Options, *, prepare: bool = True) -> ServerSteps:
 
     The user name may come as initial response, as curl sends it.
     """
-    authcid = _parse((yield Challenge(_USERNAME, initial=True)))
-    password = _parse((yield Challenge(_PASSWORD)))
+    authcid = _parse((yield _USERNAME))
+    password = _parse((yield _PASSWORD))
     if prepare:
         authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
     identity = yield from ask(CheckPassword(authcid, Secret(password)))

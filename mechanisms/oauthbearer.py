@@ -95,17 +95,16 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
     host, port = found.get(b"host"), found.get(b"port")
     if host is not None and not _HOST.fullmatch(host):
         raise ProtocolError("not a host name")
-    if port is not None and (not _PORT.fullmatch(port) or int(port) > 65535):
-        raise ProtocolError("not a port number")
     token = presented(found.get(b"auth"))
     if token is not None and not _is_one_credential(token.reveal()):
         raise ProtocolError("more or less than one token in the auth value")
-    return (
-        header.authzid,
-        token,
-        None if host is None else host.decode("ascii"),
-        None if port is None else int(port),
-    )
+    return header.authzid, token, None if host is None else host.decode("ascii"), None if port is None else _port(port)
+
+
+def _port(text: bytes) -> int:
+    if not _PORT.fullmatch(text) or (port := int(text)) > 65_535:
+        raise ProtocolError("not a port number")
+    return port
 
 
 def _meant_here(host: str | None, port: int | None, ours: Collection[str], our_port: int | None) -> bool:

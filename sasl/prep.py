@@ -25,10 +25,10 @@ def saslprep(text: str, *, stored: bool = False, limit: int = DEFAULT_LIMITS.pre
     after normalization.
     Raises LimitExceeded if it is longer, UsageError if it cannot be prepared; neither shows the text.
     """
+    if _is_prepared(text, limit):
+        return text
     if len(text) > limit:
         raise LimitExceeded(f"SASLprep of more than {limit} characters")
-    if text.isascii() and text.isprintable():
-        return text
     prepared = _prepare(text, limit=limit)
     if stored:
         _check_assigned(prepared)
@@ -40,6 +40,8 @@ def prepared_secret(secret: Secret, *, stored: bool = False, limit: int = DEFAUL
 
     So it costs once for each credential, and is gone with it.
     """
+    if _is_prepared(secret.reveal(), limit):
+        return secret
     memo = secret.prepared
     if memo is None or max(len(memo.reveal()), len(secret.reveal())) > limit:
         memo = secret.prepared = Secret(saslprep(secret.reveal(), limit=limit))
@@ -56,9 +58,6 @@ def prepare_own(text: T, *, stored: bool = False, limit: int = DEFAULT_LIMITS.pr
 
     Raises LimitExceeded or UsageError as `saslprep` does, and UsageError where nothing is left to compare.
     """
-    raw = text.reveal() if isinstance(text, Secret) else text
-    if raw.isascii() and raw.isprintable() and 0 < len(raw) <= limit:
-        return text
     if isinstance(text, Secret):
         what, form = "a password", prepared_secret(text, stored=stored, limit=limit)
     else:
@@ -73,8 +72,6 @@ def prepare_query(text: str, *, limit: int = DEFAULT_LIMITS.prep_characters) -> 
 
     Raises nothing but LimitExceeded.
     """
-    if text.isascii() and text.isprintable() and 0 < len(text) <= limit:
-        return text
     try:
         return saslprep(text, limit=limit) or None
     except UsageError:
@@ -102,6 +99,11 @@ def has_controls(text: str) -> bool:
     import stringprep
 
     return any(stringprep.in_table_c21_c22(char) or stringprep.in_table_c5(char) for char in text)
+
+
+def _is_prepared(text: str, limit: int) -> bool:
+    """Whether a text is its own prepared form, as printable ASCII is: nearly all names and passwords."""
+    return text.isascii() and text.isprintable() and len(text) <= limit
 
 
 def _prepare(text: str, *, limit: int) -> str:
