@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from errno import EBADF, ENETDOWN, ENETRESET, ENOTCONN
 from io import BufferedReader
 from ipaddress import ip_address
@@ -30,13 +29,14 @@ from sasl.errors import (
 )
 from sasl.policy import against
 from sasl.registry import Mechanism, canonical, client, lookup
-from sasl.resolve import resolve
+from sasl.resolution import resolve
 from sasl.secret import Secret
 from sasl.steps import Complete
+from sasl.value import replace
 
 from .channel_binding import bindings
-from .wire._client import LONGEST_LINE, printable, text_of
-from .wire._login import login_exchange
+from .wire.client import LONGEST_LINE
+from .wire.text import printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -303,7 +303,7 @@ def check(credentials: object, mechanism: str | None, channel: Channel, *, comma
     if isinstance(credentials, Bearer) and not isinstance(credentials.token, Secret):
         return  # no source is asked for a token that may not be needed
     if name == command and isinstance(credentials, Password):
-        login_exchange(name, credentials).start()
+        client(name, credentials).start()
         return
     try:
         row = lookup(name)

@@ -33,8 +33,8 @@ from sasl.secret import Secret
 
 from . import _binding
 from ._binding import CheckedContext, Dialogue, LibraryError, credentials_of, guarded
-from .wire._client import printable
 from .wire.imap import LOGIN, choose, client_wire, mechanisms
+from .wire.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials, Token
     from sasl.policy import Choice
 
-    from .wire.imap import ClientWire, LoginWire
+    from .wire.imap import ClientWire
 
-    Watch: TypeAlias = Callable[[Choice, ClientWire | LoginWire], object]
+    Watch: TypeAlias = Callable[[Choice, ClientWire], object]
 
 Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
 
@@ -301,7 +301,7 @@ def _unread(conn: imaplib.IMAP4) -> bool:
     return any(buffer or ()) or _binding.unread(conn.sock, conn.file if buffer is None else None)
 
 
-def _capabilities(conn: imaplib.IMAP4, wire: ClientWire | LoginWire) -> tuple[str, ...]:
+def _capabilities(conn: imaplib.IMAP4, wire: ClientWire) -> tuple[str, ...]:
     """Return what the server can do after the login: what it named with its yes, or else asked again."""
     names = wire.capabilities
     lost = None

@@ -30,12 +30,12 @@ from sasl.errors import (
 )
 from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy
-from sasl.registry import canonical
+from sasl.registry import canonical, client
 from sasl.secret import Secret
 
 from . import _binding
 from ._binding import READ, CheckedContext, Dialogue, LibraryError, credentials_of, guarded, type_of
-from .wire.pop import APOP, USER, CapaWire, ClientWire, apop_exchange, choose, client_wire, mechanisms
+from .wire.pop import APOP, USER, CapaWire, ClientWire, choose, client_wire, mechanisms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from sasl.policy import Choice
 
     from ._binding import Respond
-    from .wire.pop import ApopWire, UserWire
 
-    Watch: TypeAlias = Callable[[Choice, ClientWire | UserWire | ApopWire], object]
+    Watch: TypeAlias = Callable[[Choice, ClientWire], object]
 
 _EOF: Final = ("-ERR EOF",)
 """What poplib's error holds at the end of the connection; lines of a server are bytes."""
@@ -104,7 +103,7 @@ def run(
         channel = _channel(conn)
         _binding.check(credentials, mechanism, channel, command=USER)
         if mechanism is not None and canonical(mechanism) == APOP and isinstance(credentials, Password):
-            apop_exchange(credentials, b"").start()  # the same for what is no mechanism
+            client(APOP, credentials).start()  # the same for what is no mechanism
         _check_connected(conn)
         with _binding.clocked(conn, timeout):
             greeting = conn.getwelcome()

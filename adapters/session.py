@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 from sasl.credentials import Bearer
 from sasl.errors import AuthenticationFailed, SASLError, TokenError, bare
-from sasl.resolve import resolve, resolve_async
+from sasl.resolution import resolve, resolve_async
 from sasl.secret import Secret
 
 if TYPE_CHECKING:

@@ -8,12 +8,14 @@ TLS has proved already.
 
 from __future__ import annotations
 
-from typing import Final
-
 from sasl.credentials import Anonymous, Bearer, External, Password
 from sasl.hashes import HASHES
 from sasl.registry import Mechanism
 from sasl.steps import FindKeys, FindSecret
+from sasl.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Final
 
 
 def _scram(name: str, rank: int, *, twin: str | None = None) -> Mechanism:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
 from sasl.steps import Challenge, Rejected
-from sasl.text import printable
+from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from typing import Final
 
     from sasl.credentials import Bearer
     from sasl.limits import Limits
@@ -77,6 +76,8 @@ def parse_error(challenge: bytes, limits: Limits) -> dict[str, str]:
     if len(challenge) > limits.error_json or _depth(challenge) > limits.error_json_depth:
         return {}
     import json  # 7 ms, and only a refusal needs it
+
+    from sasl.text import printable
 
     try:
         error = json.loads(challenge)

@@ -8,14 +8,15 @@ What the grammar has as a token may come in quotes, as Dovecot sends algorithm a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.prep import has_controls
+from sasl.typed import TYPE_CHECKING, final
+from sasl.value import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import Final, TypeAlias
 
 CHALLENGE_LIMIT: Final = 2_048  # octets; a challenge is smaller (section 2.1.1)
 RESPONSE_LIMIT: Final = 4_096  # octets; a response is smaller (section 2.1.2)
@@ -71,7 +72,7 @@ _RSPAUTH: Final[_Forms] = {b"rspauth": (False, _HEX)}
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Challenge:
     """A digest-challenge that offers qop=auth, which is all that is spoken here.
 
@@ -92,7 +93,7 @@ class Challenge:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Response:
     """A digest-response without its response-value. Octets are without quotes and escapes.
 

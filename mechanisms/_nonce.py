@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from sasl.base64 import encode
+from sasl.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Final
 
 _OCTETS: Final = 18  # random ones, 24 characters
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from threading import Lock
-from typing import Final, NoReturn, Protocol, TypeAlias, final
 
 from sasl.errors import UsageError
 from sasl.keys import Key
+from sasl.typed import TYPE_CHECKING, Protocol, final
+from sasl.value import value
+
+if TYPE_CHECKING:
+    from typing import Final, NoReturn, TypeAlias
 
 _KEPT_LOGINS: Final = 1_024
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+@value
 class ClientKeys:
     """ClientKey and ServerKey of a login that the server has proved itself in. Who has them can log in."""
 

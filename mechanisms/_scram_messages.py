@@ -6,13 +6,16 @@ They are tuples with names, which are made in a third of the time that a frozen 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import NamedTuple
 
 from sasl import gs2
 from sasl.base64 import decode, encode
 from sasl.errors import ProtocolError
+from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from sasl.gs2 import Gs2Header
 
 SERVER_ERRORS: Final = frozenset(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.steps import EMPTY_CHALLENGE, CheckAnonymous, Complete, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._password import decoded, utf8
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from sasl.credentials import Anonymous
     from sasl.steps import ClientSteps, Options, ServerSteps
 

@@ -13,15 +13,17 @@ import re
 import secrets
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.prep import prepare_kept, prepare_own
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._password import controls_in, decoded, prepared, utf8
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from sasl.credentials import Password
     from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps

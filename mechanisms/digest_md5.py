@@ -17,12 +17,12 @@ import hmac
 import os
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import MechanismUnavailable, ServerNotProven, UsageError
 from sasl.prep import has_controls
 from sasl.secret import Secret
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from . import _digest_md5_messages as messages
 from ._hosts import own_names
@@ -30,6 +30,7 @@ from ._nonce import new_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Final
 
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sasl.errors import ProtocolError, UsageError
 from sasl.steps import EMPTY_CHALLENGE, CheckCertificate, Complete, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._password import controls_in, decoded, prepared, utf8
 

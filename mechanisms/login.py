@@ -10,15 +10,16 @@ Older than PLAIN, and worse only in that it takes one turn more and cannot say w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
 from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._password import check_preparable, controls_in, decoded, prepare_all, utf8
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps
 

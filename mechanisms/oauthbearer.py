@@ -8,18 +8,19 @@ A refusal is explained by a JSON challenge, which is answered by a single ^A (se
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.gs2 import escape, parse
 from sasl.prep import has_controls
 from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
 from ._hosts import own_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Final
 
     from sasl.credentials import Bearer
     from sasl.secret import Secret

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
 from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._password import check_preparable, decoded, prepare_all, utf8
 

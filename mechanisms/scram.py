@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Final, TypeVar
 
 from sasl.base64 import encode
 from sasl.errors import PolicyViolation, ProtocolError, ServerNotProven, UsageError
@@ -34,6 +33,7 @@ from sasl.steps import (
     Verified,
     ask,
 )
+from sasl.typed import TYPE_CHECKING
 
 from . import _scram_messages as messages
 from ._nonce import new_nonce
@@ -43,14 +43,15 @@ from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Final, TypeVar
 
     from sasl.credentials import Password
     from sasl.errors import Kind
     from sasl.steps import ClientSteps, Options, ServerSteps
 
-__all__ = ["KEYS", "ClientKeys", "KeyCache", "Keys", "scram_client", "scram_server"]
+    T = TypeVar("T")
 
-T = TypeVar("T")
+__all__ = ["KEYS", "ClientKeys", "KeyCache", "Keys", "scram_client", "scram_server"]
 
 KEYS: Final = KeyCache()
 """Where clients of this process keep their keys, unless they are told otherwise."""

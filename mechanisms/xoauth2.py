@@ -7,11 +7,10 @@ A refusal is explained by a JSON challenge, which is answered by an empty messag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sasl.errors import ProtocolError, UsageError
 from sasl.prep import has_controls
 from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.typed import TYPE_CHECKING
 
 from ._bearer import checked_token, explain, pairs, parse_error, presented
 

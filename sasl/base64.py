@@ -16,7 +16,7 @@ def decode(text: bytes, *, limit: int) -> bytes:
     """Return the octets that a base64 text stands for.
 
     Raises LimitExceeded, before decoding, for a text of more than `limit` octets; ProtocolError for one that
-    is not exactly what `encode` gives. strict_mode alone takes padding bits that are not zero: where "=" follows.
+    is not exactly what `encode` gives. strict_mode alone takes padding bits that are not zero.
     """
     if len(text) > limit:
         raise LimitExceeded(f"more than {limit} octets of base64")
@@ -25,6 +25,7 @@ def decode(text: bytes, *, limit: int) -> bytes:
         data = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         pass
+    # Only the last group of one that ends in padding can have bits left over.
     if data is None or (text.endswith(b"=") and encode(data) != text):
         raise ProtocolError("not base64 (RFC 4648 section 4)")
     return data

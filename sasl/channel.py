@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, final
 
 from .errors import UsageError
 from .secret import octets
+from .typed import TYPE_CHECKING, final
+from .value import field, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Final
 
 _NO_BINDINGS: Final[Mapping[str, bytes]] = MappingProxyType({})
 _TYPES: Final = (
@@ -56,7 +57,7 @@ class LazyBindings(Mapping[str, bytes]):
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Channel:
     """Describes the connection to `choose`, `offer`, `client` and `server`.
 

@@ -7,34 +7,37 @@ one could hold a credential.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final, Literal, TypeAlias, TypeVar
 
-
-Kind: TypeAlias = Literal[
-    # a verdict's, `sasl.KINDS`: from a verifier to the reply on the wire, and from there to an error
-    "credentials",
-    "authorization",
-    "expired",
-    "disabled",
-    "unavailable",
-    "malformed",
-    "unexpected_ir",
-    "cancelled",
-    "limit",
-    "state",
-    "unsupported",
-    "policy",
-    # the connection's
-    "timeout",
-    "tls",
-    "certificate",
-    "unreachable",
-    "no_such_host",
-]
-"""The class of a failure: why a login was refused, or what happened to the connection below it."""
+    E = TypeVar("E", bound=BaseException)
+    Kind: TypeAlias = Literal[
+        # a verdict's, `sasl.KINDS`: from a verifier to the reply on the wire, and from there to an error
+        "credentials",
+        "authorization",
+        "expired",
+        "disabled",
+        "unavailable",
+        "malformed",
+        "unexpected_ir",
+        "cancelled",
+        "limit",
+        "state",
+        "unsupported",
+        "policy",
+        # the connection's
+        "timeout",
+        "tls",
+        "certificate",
+        "unreachable",
+        "no_such_host",
+    ]
+    """The class of a failure: why a login was refused, or what happened to the connection below it."""
+else:
+    Kind = str  # the words are for type checkers
 
 # A refusal with one of these statuses may be cured by a new token: Gmail answers 400 to an expired
 # one, Dovecot 401, RFC 7628 section 3.2.2 says invalid_token. Absent (Microsoft, unreadable JSON): unknown.
@@ -161,9 +164,6 @@ class TokenError(SASLError):
         self.code = code
         self.retryable = retryable
         self.needs_user = needs_user
-
-
-E = TypeVar("E", bound=BaseException)
 
 
 def bare(error: E) -> E:

@@ -8,8 +8,6 @@ leaves, and that no server says yes before a verifier accepted an identity and i
 from __future__ import annotations
 
 import enum
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from .errors import (
     AuthenticationFailed,
@@ -41,9 +39,12 @@ from .steps import (
     Unavailable,
     Verified,
 )
+from .typed import TYPE_CHECKING, final
+from .value import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any, Final, NoReturn
 
     from .errors import Kind
     from .secret import Secret

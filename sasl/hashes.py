@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
 HASHES: Final[Mapping[str, str]] = {
     "SCRAM-SHA-1": "sha1",

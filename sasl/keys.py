@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from . import stored as forms
 from .errors import SASLError, UsageError
 from .hashes import DIGEST_SIZES, HASHES, ITERATIONS, LONGEST_SALT, MOST_ITERATIONS, SALT
 from .prep import prepare_kept, prepare_own
 from .secret import Secret, octets
+from .typed import TYPE_CHECKING, final
+from .value import value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any, Final, NoReturn
 
 _NAMES: Final = {name: mechanism for mechanism, name in HASHES.items()}
 
@@ -36,7 +37,7 @@ class Key(bytes):
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+@value
 class ScramKeys:
     """What a server keeps to verify a password without knowing it (RFC 5802 section 3, RFC 5803).
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, final
+from .typed import TYPE_CHECKING, final
+from .value import value
+
+if TYPE_CHECKING:
+    from typing import Final
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Limits:
     """Upper bounds that an exchange enforces.
 

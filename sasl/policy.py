@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
 from .credentials import is_credentials
 from .errors import MechanismUnavailable, PolicyViolation, UsageError
 from .limits import DEFAULT_LIMITS, Limits
 from .registry import Mechanism, canonical, client, known_mechanisms, lookup
+from .typed import TYPE_CHECKING, Protocol, final
+from .value import field, replace, value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
+    from typing import Any, Final, Literal
 
     from .credentials import Credentials
     from .exchange import ClientExchange
@@ -39,7 +40,7 @@ class Pins(Protocol):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Policy:
     """What is allowed.
 
@@ -62,7 +63,7 @@ class Policy:
     min_iterations: int = DEFAULT_LIMITS.min_iterations
     max_iterations: int = DEFAULT_LIMITS.max_iterations
     pin: str | None = None
-    pins: Pins | None = field(default=None, compare=False, repr=False)
+    pins: Pins | None = field(default=None, hidden=True)
 
     def __post_init__(self) -> None:
         if self.plaintext not in ("never", "loopback", "always"):
@@ -122,7 +123,7 @@ DEFAULT_POLICY: Final = Policy()
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Choice:
     """What `choose` decided.
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
 from .credentials import Anonymous, Bearer, Credentials, External, Password, is_credentials
@@ -18,8 +16,12 @@ from .errors import MechanismUnavailable, SASLError, UsageError, bare
 from .exchange import ClientExchange, ServerExchange
 from .limits import DEFAULT_LIMITS, Limits
 from .steps import CheckAnonymous, CheckCertificate, CheckPassword, CheckToken, Options, Question
+from .typed import TYPE_CHECKING, cast, final
+from .value import KW_ONLY, value
 
 if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
+
     from .steps import ClientSteps, ServerSteps
 
 BUILT_IN: Final = "sasl.mechanisms"
@@ -27,7 +29,7 @@ BUILT_IN: Final = "sasl.mechanisms"
 ENTRY_POINTS: Final = "sasl.mechanisms"
 """The entry-point group in which other packages name a row; looked at only for names that are not built in."""
 
-Script: TypeAlias = Callable[..., Any] | str
+Script: TypeAlias = Callable[..., "Any"] | str
 
 _NAME: Final = re.compile(r"(?!__)[A-Z0-9_-]+")
 _LONGEST: Final = 20
@@ -40,7 +42,7 @@ _ASKED_FOR: Final[dict[type, tuple[type[Question], ...]]] = {
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Mechanism:
     """A row of the table: one mechanism, or login command, and what choosing it depends on.
 

@@ -6,10 +6,13 @@ pickle and copy, and compares in constant time.
 
 from __future__ import annotations
 
-import hmac
-from typing import Final, NoReturn, final
+from functools import cache
 
 from .errors import UsageError
+from .typed import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from typing import Any, Final, NoReturn
 
 
 @final
@@ -25,12 +28,12 @@ class Secret:
     __slots__ = ("_text", "prepared")
 
     def __init__(self, text: str | Secret) -> None:
-        if isinstance(text, Secret):
-            text = text.reveal()
         if not isinstance(text, str):
-            kind = type(text).__name__
-            del self, text  # a password in bytes is a password too: no frame of the error shows it
-            raise UsageError(f"a secret is a str, not {kind}")
+            if not isinstance(text, Secret):
+                kind = type(text).__name__
+                del self, text  # a password in bytes is a password too: no frame of the error shows it
+                raise UsageError(f"a secret is a str, not {kind}")
+            text = text.reveal()
         self._text = text
         self.prepared: Secret | None = None
 
@@ -40,11 +43,15 @@ class Secret:
 
     def __eq__(self, other: object) -> bool:
         """Compare with a Secret or a str, in time that does not depend on where they differ."""
-        if isinstance(other, Secret):
-            other = other.reveal()
         if not isinstance(other, str):
-            return NotImplemented
-        return hmac.compare_digest(_octets(self._text), _octets(other))
+            if not isinstance(other, Secret):
+                return NotImplemented
+            other = other.reveal()
+        # surrogatepass: a text that no charset can encode is still a password of somebody
+        same: bool = _hmac().compare_digest(
+            self._text.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
+        )
+        return same
 
     __hash__ = None  # type: ignore[assignment]  # a hash would be a fingerprint of the secret
 
@@ -68,13 +75,34 @@ def scrubbed(text: str, secret: Secret) -> str:
     if len(whole) < _SHORTEST_SECRET:
         return text
     text = text.replace(whole, _MASK)
-    last = len(text) - _SHORTEST_PART
-    if last < 0 or len(whole) < _SHORTEST_PART:
+    if len(whole) < _SHORTEST_PART or len(text) < _SHORTEST_PART:
+        return text
+    if " " in whole:
+        return _masked(text, whole)
+    # No part of the secret goes over a space, and most words are shorter than a part.
+    words = text.split(" ")
+    for at, word in enumerate(words):
+        if len(word) >= _SHORTEST_PART:
+            words[at] = _masked(word, whole)
+    return " ".join(words)
+
+
+def _masked(text: str, whole: str) -> str:
+    """Mask the parts of a secret in a text that is as long as one or longer.
+
+    A part that begins at any place holds one of the pieces that are looked for first: those that begin at every 7th
+    place and are 6 characters long. Where the secret has none of them, it has no part in the text.
+    """
+    for at in range(_PIECE, len(text) - _PIECE + 1, _SHORTEST_PART - _PIECE + 1):
+        if text[at : at + _PIECE] in whole:
+            break
+    else:
         return text
     # A search for each part in the secret is fast for a line; for longer texts, all parts of the secret are looked up.
+    last = len(text) - _SHORTEST_PART
     parts: str | frozenset[str] = whole
     if last > _LINE:
-        parts = frozenset(whole[at : at + _SHORTEST_PART] for at in range(len(whole) - _SHORTEST_PART + 1))
+        parts = frozenset([whole[at : at + _SHORTEST_PART] for at in range(len(whole) - _SHORTEST_PART + 1)])
     kept, at, shown = [], 0, 0
     while at <= last:
         if text[at : at + _SHORTEST_PART] not in parts:
@@ -90,11 +118,16 @@ def scrubbed(text: str, secret: Secret) -> str:
 _MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4  # characters
 _SHORTEST_PART: Final = 12  # characters
+_PIECE: Final = 6  # characters
 _LINE: Final = 256  # characters
 
 
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+@cache
+def _hmac() -> Any:
+    """Load hmac: 3 ms that a client never needs, because only servers compare."""
+    import hmac
+
+    return hmac
 
 
 def octets(data: bytes | None) -> str:

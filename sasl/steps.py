@@ -8,14 +8,16 @@ by returning `Verified`. See docs/decisions/0002-mechanisms-are-scripts.md.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, final
 
 from .channel import UNKNOWN_CHANNEL, Channel
 from .limits import DEFAULT_LIMITS, Limits
 from .secret import Secret, octets
+from .typed import TYPE_CHECKING, final
+from .value import field, value
 
 if TYPE_CHECKING:
+    from typing import Any, ClassVar, Final, TypeAlias
+
     from .errors import Kind
 
 KINDS: Final[tuple[Kind, ...]] = (
@@ -36,7 +38,7 @@ KINDS: Final[tuple[Kind, ...]] = (
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Options:
     """What a script is told besides its credentials.
 
@@ -55,7 +57,7 @@ class Options:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Harmless:
     """A message that neither shows nor proves the secret, like a user name; more must come.
 
@@ -69,7 +71,7 @@ class Harmless:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Complete:
     """The client's last message: after it, and only then, may the server say yes."""
 
@@ -80,7 +82,7 @@ class Complete:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class ErrorAnswer:
     """What an error challenge is owed; only a no may follow.
 
@@ -110,7 +112,7 @@ ClientSteps: TypeAlias = Generator[ClientStep, bytes, None]
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Challenge:
     """A message to the client.
 
@@ -128,7 +130,7 @@ class Challenge:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Verified:
     """How a server script ends well: who it is, and what it still wants.
 
@@ -154,7 +156,7 @@ EMPTY_CHALLENGE: Final = Challenge(b"")
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """Yes, and this is who it is."""
 
@@ -162,7 +164,7 @@ class Accepted:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Record:
     """What a lookup found: who it is, and the stored keys or the secret to verify with."""
 
@@ -235,7 +237,7 @@ class Question:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class CheckPassword(Question):
     """Is this the user's password? `password` is a `Secret`, which compares with a str in constant time."""
 
@@ -244,7 +246,7 @@ class CheckPassword(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class CheckToken(Question):
     """Is this token good, and for this mailbox? `username` is None where the client named none.
 
@@ -258,7 +260,7 @@ class CheckToken(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class CheckCertificate(Question):
     """Whom does the client certificate of the TLS layer name? `certificate` is DER, or None if unknown here."""
 
@@ -270,7 +272,7 @@ class CheckCertificate(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class CheckAnonymous(Question):
     """May an anonymous client in? `trace` is what it left for the log (RFC 4505), unverified."""
 
@@ -278,7 +280,7 @@ class CheckAnonymous(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Authorize(Question):
     """May `identity` act as `authzid`? The engine asks; a script cannot forget it."""
 
@@ -293,7 +295,7 @@ class Authorize(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class FindKeys(Question):
     """The stored SCRAM keys of a user for a hash ("sha256").
 
@@ -307,7 +309,7 @@ class FindKeys(Question):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class FindSecret(Question):
     """The plain password of a user, for the mechanisms that need it (CRAM-MD5, DIGEST-MD5, APOP)."""
 
@@ -317,7 +319,7 @@ class FindSecret(Question):
     realm: str | None
 
 
-ServerSteps: TypeAlias = Generator[Challenge | Question, Any, Verified]
+ServerSteps: TypeAlias = Generator[Challenge | Question, "Any", Verified]
 
 
 def ask(question: Question) -> Generator[Question, Any, Any]:
@@ -342,7 +344,7 @@ def ask(question: Question) -> Generator[Question, Any, Any]:
 
 
 @final
-@dataclass(frozen=True, slots=True, repr=False)
+@value
 class Success:
     """The exchange is over, with a yes.
 
@@ -361,7 +363,7 @@ class Success:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Failure:
     """The exchange is over, with a no. `reason` is for the log; what the client is told follows from `kind`."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
 
 from .base64 import decode, encode
 from .errors import ProtocolError
 from .hashes import LONGEST_SALT
+from .typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
 
 Parts: TypeAlias = tuple[str, int, bytes, bytes, bytes]
 """Mechanism, iterations, salt, stored key and server key."""

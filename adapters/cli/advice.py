@@ -5,7 +5,6 @@ The rows for providers stand before the general ones: they know what their own t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from sasl.errors import (
@@ -22,6 +21,7 @@ from sasl.errors import (
     TokenError,
     UsageError,
 )
+from sasl.value import value
 
 from .exits import NoSuchHost, kind
 
@@ -35,7 +35,7 @@ APPLE: Final = ("me.com", "icloud.com")
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """One piece of advice, and what it is for; what is left out fits everything.
 

@@ -9,7 +9,6 @@ import smtplib
 import textwrap
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, final
@@ -19,8 +18,9 @@ from sasl.credentials import Anonymous, Bearer, External, Password
 from sasl.errors import AuthenticationFailed, SASLError, TokenError
 from sasl.policy import Policy, offer
 from sasl.registry import known_mechanisms, lookup
-from sasl.resolve import resolve
+from sasl.resolution import resolve
 from sasl.text import printable
+from sasl.value import value
 
 from .. import imaplib as imap_binding
 from .. import poplib as pop_binding
@@ -91,7 +91,7 @@ def run(_arguments: argparse.Namespace) -> int:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class _Stage:
     """The servers, how to trust them, with a certificate of the user's and without, and where tokens come from."""
 
@@ -102,7 +102,7 @@ class _Stage:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """One login of the table: its cells, and whether it succeeded."""
 

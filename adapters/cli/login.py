@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials
     from sasl.policy import Choice
 
-    from ..wire._client import Client
+    from ..wire.client import Client
     from .connection import Connection
     from .url import Target
 

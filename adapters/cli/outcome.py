@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from sasl.errors import (
@@ -44,7 +43,6 @@ _VERDICTS: Final[Mapping[type, str]] = {
 
 
 @final
-@dataclass(slots=True)
 class Outcome:
     """What is known of a login so far.
 
@@ -62,17 +60,18 @@ class Outcome:
         second_token: whether a second token was tried after the first was refused.
     """
 
-    target: Target | None = None
-    connected: bool = False
-    mechanism: str | None = None
-    tls: Mapping[str, str] | None = None
-    turns: int = 0
-    initial_response: bool = False
-    server_text: str = ""
-    error: SASLError | None = None
-    token: bool = False
-    authzid: bool = False
-    second_token: bool = False
+    def __init__(self, *, error: SASLError | None = None) -> None:
+        self.target: Target | None = None
+        self.connected = False
+        self.mechanism: str | None = None
+        self.tls: Mapping[str, str] | None = None
+        self.turns = 0
+        self.initial_response = False
+        self.server_text = ""
+        self.error = error
+        self.token = False
+        self.authzid = False
+        self.second_token = False
 
     @property
     def advice(self) -> str:

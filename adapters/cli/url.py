@@ -6,12 +6,12 @@ What is refused is named, never shown: it may hold a password.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 from urllib.parse import unquote_to_bytes
 
 from sasl.errors import UsageError
 from sasl.prep import has_controls
+from sasl.value import value
 
 from .exits import Undecodable
 
@@ -37,7 +37,7 @@ _NO_HOST: Final = "the URL names no host (RFC 1123 section 2.1); an IPv6 address
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """A mail server and the user to log in as.
 

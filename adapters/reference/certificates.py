@@ -8,12 +8,12 @@ import ssl
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, final
 
 from sasl.errors import UsageError
+from sasl.value import value
 
 from ..verifiers.certificate import SMTP_UTF8_MAILBOX
 
@@ -38,7 +38,7 @@ _SKEW: Final = timedelta(hours=1)  # clocks that are a little behind
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Certificates:
     """What `issue` made.
 

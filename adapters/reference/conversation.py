@@ -12,22 +12,21 @@ import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from sasl.channel import Channel
 from sasl.errors import MechanismUnavailable, UsageError, place_of
 from sasl.exchange import State
 from sasl.limits import DEFAULT_LIMITS, Limits
-from sasl.policy import DEFAULT_POLICY, Policy, offer
+from sasl.policy import DEFAULT_POLICY, Policy, against, offer
 from sasl.registry import canonical, known_mechanisms, lookup
 from sasl.secret import octets
-from sasl.settle import settle_async
+from sasl.settlement import settle_async
 from sasl.steps import CheckCertificate, Failure, Question, Success
 from sasl.text import printable
+from sasl.value import value
 
 from ..channel_binding import bindings
-from ..wire._login import forbidden
 from ..wire.line import Line, plain_line
 from .certificates import ServerContext
 from .checks import known_options, options_for
@@ -38,14 +37,10 @@ if TYPE_CHECKING:
 
     from sasl.registry import Mechanism
 
-    from ..wire import imap, pop, smtp
-    from ..wire._server import Server
+    from ..wire.server import Server
     from ..wire.starttls import StartTlsServer
     from .checks import Checks
     from .connection import Connection
-
-    ServerWire = imap.ServerWire | pop.ServerWire | smtp.ServerWire
-    LineWire = pop.UserServerWire | pop.ApopServerWire
 
 _log: Final = logging.getLogger("sasl")
 
@@ -56,7 +51,7 @@ _HURRIED: Final = 0.1  # seconds of grace when the server shuts down
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Settings:
     """How the servers behave.
 
@@ -91,7 +86,7 @@ DEFAULT_SETTINGS: Final = Settings()
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """One login attempt, as the server saw it.
 
@@ -187,7 +182,7 @@ class Conversation(ABC):
         """Take one command, with its line end, and answer it."""
 
     @abstractmethod
-    def wire(self, offered: Collection[str]) -> ServerWire:
+    def wire(self, offered: Collection[str]) -> Server:
         """Return a new wire for one login, which knows whether another one has to come first."""
 
     # --- for the protocols
@@ -208,10 +203,9 @@ class Conversation(ABC):
         wanted = self.settings.mechanisms
         return names if wanted is None else [name for name in names if name in map(canonical, wanted)]
 
-    @property
-    def takes_passwords(self) -> bool:
-        """Whether LOGIN, or USER and PASS, may be used now: where a plaintext mechanism may."""
-        return not forbidden(self.settings.policy, self.channel)
+    def takes(self, command: str) -> bool:
+        """Whether a login command may be used now: one that sends the password, where a plaintext mechanism may."""
+        return not against(lookup(command), self.settings.policy, self.channel)
 
     @property
     def wire_settings(self) -> dict[str, Any]:
@@ -258,7 +252,7 @@ class Conversation(ABC):
     async def converse(
         self,
         name: str,
-        wire: ServerWire | imap.LoginServerWire,
+        wire: Server,
         line: bytes,
         *,
         shown: Callable[[bytes], str] = octets,
@@ -281,7 +275,7 @@ class Conversation(ABC):
         assert said is not None  # noqa: S101 -- a wire that has its result has something to say
         await self._conclude(wire, said)
 
-    async def log_in(self, name: str, wire: LineWire, line: bytes, *, turns: int = 1) -> None:
+    async def log_in(self, name: str, wire: Server, line: bytes, *, turns: int = 1) -> None:
         """Take one line of a login that answers each of them by a line of text: APOP, USER, PASS."""
         try:
             said = await self._settled(wire, wire.receive(line))

@@ -15,11 +15,11 @@ import secrets
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, final, get_args
 
 from sasl.errors import UsageError
 from sasl.steps import Accepted, CheckToken, Rejected
+from sasl.value import value
 
 from .checks import options_for
 
@@ -49,7 +49,7 @@ _KEPT: Final = 1_000  # requests
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """One request, as the endpoint saw it.
 
@@ -66,24 +66,24 @@ class Asked:
     user: str | None = None
 
 
-@dataclass(eq=False)
 class _Consent:
     """What a user has granted: the refresh token that is good, and those that were."""
 
-    user: str
-    current: bytes
-    former: set[bytes] = field(default_factory=set)
-    revoked: bool = False
+    def __init__(self, user: str, current: bytes) -> None:
+        self.user = user
+        self.current = current
+        self.former: set[bytes] = set()
+        self.revoked = False
 
 
-@dataclass(eq=False)
 class _Access:
     """An access token that was given out."""
 
-    user: str
-    expires_at: float
-    consent: _Consent | None
-    revoked: bool = False
+    def __init__(self, user: str, expires_at: float, consent: _Consent | None) -> None:
+        self.user = user
+        self.expires_at = expires_at
+        self.consent = consent
+        self.revoked = False
 
     @property
     def state(self) -> TokenState:
@@ -92,7 +92,7 @@ class _Access:
         return "good" if time.time() < self.expires_at else "expired"
 
 
-@dataclass(frozen=True)
+@value
 class _Account:
     """A service account: its public key, and whom it may act for (None for all)."""
 

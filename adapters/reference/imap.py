@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from sasl.secret import octets
 
-from ..wire._arguments import GO_AHEAD, WRONG_NUMBER, Arguments
-from ..wire.imap import LOGIN, TAG, LoginServerWire, ServerWire, StartTlsServerWire
+from ..wire.imap import LOGIN, TAG, ServerWire, StartTlsServerWire
+from ..wire.imap.arguments import GO_AHEAD, WRONG_NUMBER, Arguments
 from ..wire.line import Line
 from .conversation import Conversation
 
@@ -56,7 +56,7 @@ class ImapConversation(Conversation):
         return [f"* OK [CAPABILITY {' '.join(self._capabilities())}] saslkit reference server"]
 
     def wire(self, offered: Collection[str]) -> ServerWire:
-        """Return a new wire for one AUTHENTICATE."""
+        """Return a new wire for one AUTHENTICATE or LOGIN."""
         return ServerWire(offered, capabilities=_AFTER_LOGIN, **self.wire_settings)
 
     async def command(self, line: bytes) -> None:
@@ -75,8 +75,7 @@ class ImapConversation(Conversation):
         tag, verb = match[1].decode("ascii"), match[2].upper()
         if verb == b"LOGIN":
             self.note(f"{tag} LOGIN {octets(match[3] or b'')}")
-            wire = LoginServerWire(capabilities=_AFTER_LOGIN, policy=self.settings.policy, **self.wire_settings)
-            await self.converse(LOGIN, wire, line)
+            await self.converse(LOGIN, self.wire([LOGIN] if self.takes(LOGIN) else []), line)
             return
         if verb == b"STARTTLS" and not match[3]:
             self.note(f"{tag} STARTTLS")
@@ -142,7 +141,7 @@ class ImapConversation(Conversation):
         names = ["IMAP4rev1", "SASL-IR", "LITERAL-", "ID"]
         if not self.connection.tls:
             names.append("STARTTLS")
-        if not self.takes_passwords:
+        if not self.takes(LOGIN):
             names.append("LOGINDISABLED")
         return names + [f"AUTH={name}" for name in self.offered]
 

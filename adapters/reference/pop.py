@@ -10,7 +10,7 @@ from sasl.registry import canonical
 from sasl.secret import octets
 from sasl.steps import FindSecret
 
-from ..wire.pop import APOP, USER, ApopServerWire, ServerWire, StartTlsServerWire, UserServerWire
+from ..wire.pop import APOP, USER, ServerWire, StartTlsServerWire
 from .conversation import Conversation
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class PopConversation(Conversation):
         "broken": "-ERR [SYS/TEMP] Something is wrong here",
     }
 
-    _login: UserServerWire | None = None
+    _login: ServerWire | None = None
     _timestamp: bytes = b""  # without one there is no APOP
 
     def greeting(self) -> list[str]:
@@ -44,8 +44,8 @@ class PopConversation(Conversation):
         return [f"+OK saslkit reference server {timestamp}"]
 
     def wire(self, offered: Collection[str]) -> ServerWire:
-        """Return a new wire for one AUTH."""
-        return ServerWire(offered, **self.wire_settings)
+        """Return a new wire for one AUTH, APOP, or USER and PASS."""
+        return ServerWire(offered, timestamp=self._timestamp, **self.wire_settings)
 
     async def command(self, line: bytes) -> None:
         """Take one command line and answer it."""
@@ -61,7 +61,7 @@ class PopConversation(Conversation):
             return
         if verb == b"APOP" and self._timestamp:
             self.note(f"APOP {octets(rest)}")
-            await self.log_in(APOP, ApopServerWire(self._timestamp, **self.wire_settings), line)
+            await self.log_in(APOP, self.wire([APOP]), line)
             return
         if verb not in _KNOWN:
             self.note(octets(line.rstrip(b"\r\n")))
@@ -104,7 +104,7 @@ class PopConversation(Conversation):
         lines = ["CAPA", "TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE"]
         if not self.connection.tls:
             lines.append("STLS")
-        if self.takes_passwords:
+        if self.takes(USER):
             lines.append("USER")
         if offered := self.offered:
             lines.append(f"SASL {' '.join(offered)}")
@@ -117,8 +117,8 @@ class PopConversation(Conversation):
         among_them = wanted is None or APOP in map(canonical, wanted)
         return among_them and APOP in self.settings.policy.allow and FindSecret in self.verifier.answers
 
-    async def _take(self, line: bytes, login: UserServerWire | None) -> None:
+    async def _take(self, line: bytes, login: ServerWire | None) -> None:
         """Take USER, or PASS with the wire of the USER before it."""
-        wire = login or UserServerWire(policy=self.settings.policy, **self.wire_settings)
+        wire = login or self.wire([USER] if self.takes(USER) else [])
         await self.log_in(USER, wire, line, turns=1 if login is None else 2)
         self._login = wire if wire.result is None else None

@@ -7,12 +7,12 @@ import contextlib
 import threading
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, final
 
 from sasl.errors import UsageError
+from sasl.value import field, value
 
 from .certificates import ADDRESSES, Authority, client_context, issue, server_context, write_pair
 from .connection import Connection
@@ -36,7 +36,7 @@ _BACKLOG: Final = 256
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@value
 class Endpoint:
     """One server, on two ports.
 
@@ -52,11 +52,11 @@ class Endpoint:
     host: str
     port: int
     tls_port: int
-    sessions: deque[Conversation] = field(default_factory=lambda: deque(maxlen=_KEPT_SESSIONS), repr=False)
+    sessions: deque[Conversation] = field(hidden=True)
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@value
 class Servers:
     """What is running.
 
@@ -72,10 +72,10 @@ class Servers:
     pop: Endpoint
     smtp: Endpoint
     ca_file: Path
-    users: Mapping[str, str] = field(repr=False)
-    tokens: Mapping[TokenState, str] = field(repr=False)
-    verifier: Verifier = field(repr=False)
-    _clients: Authority = field(repr=False)
+    users: Mapping[str, str] = field(hidden=True)
+    tokens: Mapping[TokenState, str] = field(hidden=True)
+    verifier: Verifier = field(hidden=True)
+    _clients: Authority = field(hidden=True)
 
     def client_context(self) -> ssl.SSLContext:
         """Return a new TLS context for a client, which trusts these servers and nobody else."""

@@ -184,8 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind = "application/json" if body.startswith(b"{") else "text/html"
         usual = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
         self.send_response(status)
-        for name, value in {**usual, **(headers or {})}.items():
-            self.send_header(name, value)
+        for name, text in {**usual, **(headers or {})}.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(body)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
 from sasl.errors import LimitExceeded, UsageError
@@ -25,6 +24,7 @@ from sasl.steps import (
     Record,
     Rejected,
 )
+from sasl.value import value
 
 from ..verifiers.certificate import folded, identities
 from .certificates import LOCAL
@@ -50,7 +50,7 @@ Users: TypeAlias = "Mapping[str, str | ScramKeys]"
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Token:
     """One token that the servers know: its value, whose it is, and what has become of it."""
 

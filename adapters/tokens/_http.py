@@ -12,7 +12,6 @@ import re
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, IncompleteRead
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, final
@@ -20,6 +19,7 @@ from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from sasl.errors import TokenError, bare
 from sasl.text import printable
+from sasl.value import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ _LATER_STATUS: Final = frozenset({408, 429})
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Response:
     """An answer, in the shape of `google.auth.transport.Response`."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from sasl.typed import final
+from sasl.value import value
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@value
 class Line:
     """What a wire wants sent.
 

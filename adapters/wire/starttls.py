@@ -6,16 +6,16 @@ To either end, octets in the clear behind the other's line mean that somebody pu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
-
 from sasl.errors import PolicyViolation, SASLError, UsageError
 from sasl.steps import Failure
+from sasl.typed import TYPE_CHECKING
 
 from .line import Line, plain_line, without_end
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping
+    from typing import ClassVar, Final
 
 _LONGEST_REPLY: Final = 65_536  # octets, with all that comes before it
 

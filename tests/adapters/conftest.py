@@ -7,29 +7,26 @@ below. A line that was not expected ends the connection and fails the test.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import imaplib
-import poplib
-import smtplib
 import socket
 import ssl
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trustme
 
 import sasl
-import sasl.adapters.imaplib
-import sasl.adapters.poplib
-import sasl.adapters.smtplib
 from sasl import registry
+from sasl.adapters.reference import token_endpoint
+
+from ..support.protocols import PROTOCOLS, Protocol, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
+
+    from sasl.adapters.reference.token_endpoint import TokenEndpoint
 
 HANG: Final = "hang"
 """Never answer."""
@@ -39,12 +36,6 @@ TLS: Final = "tls"
 """Begin TLS."""
 DRIP: Final = "drip"
 """Say one octet each 20 milliseconds that ends no line, for five seconds."""
-
-Turn = tuple[bytes | None, Any]
-
-
-def b64(data: bytes | str) -> bytes:
-    return base64.b64encode(data.encode() if isinstance(data, str) else data)
 
 
 class Server:
@@ -150,193 +141,25 @@ class Server:
         return line
 
 
-@dataclass(frozen=True)
-class Speech:
-    """How one protocol says it, and the library that speaks it."""
-
-    name: str
-    library: ModuleType
-    binding: ModuleType
-    greeting: bytes
-    auth: bytes
-    yes: bytes
-    no: bytes
-    temporary: bytes
-    cancelled: bytes
-    bye: bytes
-    noop: Turn
-    prompt: bytes
-    returned: object
-    refused: type[Exception]
-    error: type[Exception]
-    lost: type[Exception]
-    prefix: str
-
-    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ()) -> list[Turn]:
-        """The turn in which the server says what it can do."""
-        raise NotImplementedError
-
-    def challenge(self, data: bytes) -> bytes:
-        return self.prompt + b64(data) + b"\r\n"
-
-    def command(self, mechanism: str, initial: bytes | None = None) -> bytes:
-        """The command line, with the initial response if there is one."""
-        argument = b"" if initial is None else b" " + (b64(initial) or b"=")
-        return self.auth + mechanism.encode() + argument
-
-    def connect(self, port: int, context: ssl.SSLContext | None = None, module: ModuleType | None = None) -> Any:
-        """A connection of the library's, or of `module`'s; over TLS if there is a context."""
-        raise NotImplementedError
-
-    def close(self, conn: Any) -> None:
-        raise NotImplementedError
-
-    def is_closed(self, conn: Any) -> bool:
-        raise NotImplementedError
-
-    def error_named(self, name: str) -> type[sasl.SASLError]:
-        """The binding's class for an error of ours."""
-        error: type[sasl.SASLError] = getattr(self.binding, self.prefix + name)
-        return error
-
-
-class _Imap(Speech):
-    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ("SASL-IR",)) -> list[Turn]:
-        listed = " ".join(["IMAP4rev1", *extra, *(f"AUTH={name}" for name in mechanisms)])
-        return [(b"{tag} CAPABILITY", f"* CAPABILITY {listed}\r\n".encode() + b"{tag} OK done\r\n")]
-
-    def connect(self, port: int, context: ssl.SSLContext | None = None, module: ModuleType | None = None) -> Any:
-        module = module or imaplib
-        if context is None:
-            return module.IMAP4("127.0.0.1", port)
-        return module.IMAP4_SSL("127.0.0.1", port, ssl_context=context)
-
-    def close(self, conn: Any) -> None:
-        conn.state = "LOGOUT"
-        conn.shutdown()
-
-    def is_closed(self, conn: Any) -> bool:
-        return bool(conn.state == "LOGOUT" and conn.sock.fileno() == -1)
-
-
-class _Pop(Speech):
-    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ("USER",)) -> list[Turn]:
-        lines = ["+OK these", *extra, *(["SASL " + " ".join(mechanisms)] if mechanisms else []), ".", ""]
-        return [(b"CAPA", "\r\n".join(lines).encode())]
-
-    def connect(self, port: int, context: ssl.SSLContext | None = None, module: ModuleType | None = None) -> Any:
-        module = module or poplib
-        if context is None:
-            return module.POP3("127.0.0.1", port)
-        return module.POP3_SSL("127.0.0.1", port, context=context)
-
-    def close(self, conn: Any) -> None:
-        conn.close()
-
-    def is_closed(self, conn: Any) -> bool:
-        return conn.sock is None
-
-
-class _Smtp(Speech):
-    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ("SIZE 1000",)) -> list[Turn]:
-        lines = ["250-mx.example", *(f"250-{line}" for line in extra)]
-        if mechanisms:
-            lines.append("250-AUTH " + " ".join(mechanisms))
-        return [(b"ehlo client.example", "\r\n".join([*lines, "250 HELP", ""]).encode())]
-
-    def connect(self, port: int, context: ssl.SSLContext | None = None, module: ModuleType | None = None) -> Any:
-        module = module or smtplib
-        if context is None:
-            return module.SMTP("127.0.0.1", port, "client.example")
-        return module.SMTP_SSL("127.0.0.1", port, "client.example", context=context)
-
-    def close(self, conn: Any) -> None:
-        conn.close()
-
-    def is_closed(self, conn: Any) -> bool:
-        return conn.sock is None
-
-
-SPEECHES: Final = {
-    "imap": _Imap(
-        name="imap",
-        library=imaplib,
-        binding=sasl.adapters.imaplib,
-        greeting=b"* OK ready\r\n",
-        auth=b"{tag} AUTHENTICATE ",
-        yes=b"{tag} OK [CAPABILITY IMAP4rev1 AFTER] Logged in\r\n",
-        no=b"{tag} NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)\r\n",
-        temporary=b"{tag} NO [UNAVAILABLE] Try later\r\n",
-        cancelled=b"{tag} BAD Cancelled\r\n",
-        bye=b"* BYE Session expired, please login again.\r\n",
-        noop=(b"{tag} NOOP", b"{tag} OK nothing\r\n"),
-        prompt=b"+ ",
-        returned=("OK", [b"[CAPABILITY IMAP4rev1 AFTER] Logged in"]),
-        refused=imaplib.IMAP4.error,
-        error=imaplib.IMAP4.error,
-        lost=imaplib.IMAP4.abort,
-        prefix="IMAP",
-    ),
-    "pop": _Pop(
-        name="pop",
-        library=poplib,
-        binding=sasl.adapters.poplib,
-        greeting=b"+OK ready\r\n",
-        auth=b"AUTH ",
-        yes=b"+OK Logged in.\r\n",
-        no=b"-ERR [AUTH] Invalid credentials\r\n",
-        temporary=b"-ERR [SYS/TEMP] Try later\r\n",
-        cancelled=b"-ERR Cancelled\r\n",
-        bye=b"",
-        noop=(b"NOOP", b"+OK\r\n"),
-        prompt=b"+ ",
-        returned=b"+OK Logged in.",
-        refused=poplib.error_proto,
-        error=poplib.error_proto,
-        lost=poplib.error_proto,
-        prefix="POP",
-    ),
-    "smtp": _Smtp(
-        name="smtp",
-        library=smtplib,
-        binding=sasl.adapters.smtplib,
-        greeting=b"220 mx.example ESMTP\r\n",
-        auth=b"AUTH ",
-        yes=b"235 2.7.0 Accepted\r\n",
-        no=b"535-5.7.8 Username and Password not accepted.\r\n535 5.7.8 See https://help.example\r\n",
-        temporary=b"454 4.7.0 Try later\r\n",
-        cancelled=b"501 5.7.0 Cancelled\r\n",
-        bye=b"421 4.7.0 Closing\r\n",
-        noop=(b"noop", b"250 ok\r\n"),
-        prompt=b"334 ",
-        returned=(235, b"2.7.0 Accepted"),
-        refused=smtplib.SMTPAuthenticationError,
-        error=smtplib.SMTPException,
-        lost=smtplib.SMTPServerDisconnected,
-        prefix="SMTP",
-    ),
-}
-
-
-@pytest.fixture(params=list(SPEECHES))
-def speech(request: pytest.FixtureRequest) -> Speech:
+@pytest.fixture(params=list(PROTOCOLS))
+def speech(request: pytest.FixtureRequest) -> Protocol:
     """Each protocol in turn."""
-    return SPEECHES[request.param]
+    return PROTOCOLS[request.param]
 
 
 @pytest.fixture
-def imap() -> Speech:
-    return SPEECHES["imap"]
+def imap() -> Protocol:
+    return PROTOCOLS["imap"]
 
 
 @pytest.fixture
-def pop() -> Speech:
-    return SPEECHES["pop"]
+def pop() -> Protocol:
+    return PROTOCOLS["pop"]
 
 
 @pytest.fixture
-def smtp() -> Speech:
-    return SPEECHES["smtp"]
+def smtp() -> Protocol:
+    return PROTOCOLS["smtp"]
 
 
 @pytest.fixture(scope="session")
@@ -367,7 +190,7 @@ class Stage:
         self._server_context = server_context
         self._stack = contextlib.ExitStack()
 
-    def serve(self, speech: Speech, turns: list[Turn], *, tls: bool = True, greeting: bytes | None = None) -> Server:
+    def serve(self, speech: Protocol, turns: list[Turn], *, tls: bool = True, greeting: bytes | None = None) -> Server:
         greeting = speech.greeting if greeting is None else greeting
         server = Server(greeting, turns, self._server_context, tls=tls)
         self._stack.callback(server.stop)
@@ -375,7 +198,7 @@ class Stage:
 
     def play(
         self,
-        speech: Speech,
+        speech: Protocol,
         turns: list[Turn],
         *,
         tls: bool = True,
@@ -386,7 +209,7 @@ class Stage:
         server = self.serve(speech, turns, tls=tls, greeting=greeting)
         return self.connect(speech, server, tls=tls, module=module), server
 
-    def connect(self, speech: Speech, server: Server, *, tls: bool = True, module: ModuleType | None = None) -> Any:
+    def connect(self, speech: Protocol, server: Server, *, tls: bool = True, module: ModuleType | None = None) -> Any:
         conn = speech.connect(server.port, self.client_context if tls else None, module)
         self._stack.callback(self._close, speech, conn)
         return conn
@@ -399,10 +222,9 @@ class Stage:
         self._stack.close()
 
     @staticmethod
-    def _close(speech: Speech, conn: Any) -> None:
+    def _close(speech: Protocol, conn: Any) -> None:
         if not speech.is_closed(conn):
-            with contextlib.suppress(OSError):
-                speech.close(conn)
+            speech.close(conn)
 
 
 @pytest.fixture
@@ -424,3 +246,18 @@ def mechanism(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         return name
 
     return register
+
+
+@pytest.fixture(scope="session")
+def _token_endpoint() -> Iterator[TokenEndpoint]:
+    with token_endpoint.running() as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint(_token_endpoint: TokenEndpoint) -> TokenEndpoint:
+    """A token endpoint that nobody has asked yet and that works."""
+    _token_endpoint.requests.clear()
+    _token_endpoint.faults.clear()
+    _token_endpoint.lifetime, _token_endpoint.rotates = 3_600, False
+    return _token_endpoint

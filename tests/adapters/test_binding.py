@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import copy
 import io
 import itertools
@@ -21,10 +20,14 @@ import pytest
 import sasl
 from sasl.adapters import _binding
 
+from ..support.leaks import locals_of, seen, shown_by
+from ..support.protocols import b64
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOPBACK = sasl.Policy(plaintext="loopback")
+COMMANDS = {"IMAP-LOGIN", "POP-USER"}  # which are looked at as well
 PASSWORD = sasl.Password("alice", "wonderland")
 PLAIN = b"\0alice\0wonderland"
 TOKEN = "ya29.Secret-Token"
@@ -33,37 +36,17 @@ XOAUTH2 = b"user=alice@example.com\x01auth=Bearer " + TOKEN.encode() + b"\x01\x0
 EXPLANATION = {"status": "401", "schemes": "bearer", "scope": "https://mail.example/"}
 
 
-def b64(data: bytes) -> bytes:
-    return base64.b64encode(data)
-
-
 def oauthbearer(port: int) -> bytes:
     return f"n,a=alice@example.com,\x01host=127.0.0.1\x01port={port}\x01auth=Bearer {TOKEN}\x01\x01".encode()
 
 
-def forms(secret: str | bytes) -> list[str]:
-    """How a credential may look where it must not."""
-    octets = secret.encode() if isinstance(secret, str) else secret
-    return [octets.decode(), b64(octets).decode(), octets.hex()]
-
-
-SECRETS = [*forms("wonderland"), *forms(TOKEN), *forms(PLAIN), *forms(XOAUTH2)]
-
-
 def assert_no_secret(text: str) -> None:
-    for secret in SECRETS:
-        assert secret not in text
+    assert seen([text], "wonderland", TOKEN, PLAIN, XOAUTH2) == []
 
 
 def local_variables(error: BaseException) -> str:
-    """What a crash reporter would show of the frames of an error, but for the test's own, the first."""
-    shown = []
-    for frame, _ in itertools.islice(traceback.walk_tb(error.__traceback__), 1, None):
-        shown.append(frame.f_code.co_name)
-        for value in frame.f_locals.values():
-            with contextlib.suppress(AttributeError):  # a value that was never finished has no repr
-                shown.append(repr(value))
-    return "\n".join(shown)
+    """What a crash reporter would show of an error and its frames, but for the test's own."""
+    return "\n".join([*shown_by(error), *locals_of(error, everywhere=True)])
 
 
 def frames(error: BaseException) -> list[str]:
@@ -220,7 +203,7 @@ def test_watch_is_called_once_before_the_command_with_the_choice_and_the_wire(sp
 
     def watch(choice: sasl.Choice, wire: Any) -> None:
         watched.append((choice.name, wire.turns, wire))
-        assert set(choice.passed_over) == {"X-OTHER"}
+        assert set(choice.passed_over) - COMMANDS == {"X-OTHER"}
 
     speech.binding.run(conn, PASSWORD, watch=watch)
     [(name, turns, wire)] = watched
@@ -333,7 +316,7 @@ def test_a_mechanism_that_is_not_offered_is_not_tried(speech: Any, stage: Any) -
     conn, server = stage.play(speech, [*speech.offer("PLAIN"), speech.noop])
     with pytest.raises(speech.error_named("MechanismUnavailable")) as caught:
         speech.binding.authenticate(conn, BEARER, mechanism="XOAUTH2")
-    assert set(caught.value.passed_over) == {"PLAIN", "XOAUTH2"}
+    assert set(caught.value.passed_over) - COMMANDS == {"PLAIN", "XOAUTH2"}
     conn.noop()
     speech.close(conn)
     assert len(server.heard()) == 2
@@ -662,7 +645,7 @@ def test_what_are_no_credentials_is_the_callers_mistake(speech: Any, stage: Any,
     with pytest.raises(sasl.UsageError) as caught:
         speech.binding.authenticate(conn, credentials)
     assert not isinstance(caught.value, speech.error)
-    assert "wonderland" not in str(caught.value)
+    assert_no_secret(str(caught.value))
     assert not speech.is_closed(conn)
 
 
@@ -756,7 +739,7 @@ def test_a_token_that_is_not_to_be_had_leaves_the_connection_as_it_is(speech: An
     with pytest.raises(sasl.TokenError) as caught:
         speech.binding.authenticate(conn, sasl.Bearer("alice@example.com", source))
     assert not isinstance(caught.value, speech.error)
-    assert TOKEN not in str(caught.value)
+    assert_no_secret(str(caught.value))
     conn.noop()
     speech.close(conn)
     assert len(server.heard()) == 2
@@ -895,13 +878,6 @@ def test_the_frames_of_a_refused_login_do_not_hold_the_password(speech: Any, sta
     assert_no_secret(shown)
 
 
-def captured(error: BaseException) -> str:
-    """What a traceback with local variables shows, but for the frame of the test."""
-    assert error.__traceback__ is not None
-    inner = error.__traceback__.tb_next
-    return "".join(traceback.TracebackException(type(error), error, inner, capture_locals=True).format())
-
-
 @pytest.mark.parametrize("call", ["authenticate", "run"])
 @pytest.mark.parametrize("wrong", ["wonderland", b"wonderland", ["wonderland"], {"wonderland"}], ids=repr)
 def test_the_frames_of_a_call_with_a_bare_password_do_not_hold_it(
@@ -910,8 +886,8 @@ def test_the_frames_of_a_call_with_a_bare_password_do_not_hold_it(
     conn, _ = stage.play(speech, silent(speech))
     with pytest.raises(sasl.UsageError, match=type(wrong).__name__) as caught:
         getattr(speech.binding, call)(conn, wrong)
-    assert f"in {call}" in captured(caught.value)
-    assert_no_secret(captured(caught.value))
+    assert f"in {call}" in local_variables(caught.value)
+    assert_no_secret(local_variables(caught.value))
 
 
 @pytest.mark.parametrize("wrong", [b"wonderland", ["wonderland"], ("wonderland", 5)], ids=repr)
@@ -919,8 +895,8 @@ def test_the_frames_of_a_login_with_what_is_no_password_do_not_hold_it(speech: A
     conn, _ = stage.play(speech, silent(speech), module=speech.binding)
     with pytest.raises(sasl.UsageError, match=type(wrong).__name__) as caught:
         conn.login("alice", wrong)
-    assert "in login" in captured(caught.value)
-    assert_no_secret(captured(caught.value))
+    assert "in login" in local_variables(caught.value)
+    assert_no_secret(local_variables(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -941,8 +917,8 @@ def test_the_frames_of_auth_with_what_is_no_callback_do_not_hold_it(
     conn, _ = stage.play(speech, silent(speech), module=speech.binding)
     with pytest.raises(sasl.UsageError) as caught:
         conn.auth(mechanism, wrong)
-    assert "in auth" in captured(caught.value)
-    assert_no_secret(captured(caught.value))
+    assert "in auth" in local_variables(caught.value)
+    assert_no_secret(local_variables(caught.value))
 
 
 @pytest.mark.parametrize("user", [None, "al\0ice"], ids=repr)

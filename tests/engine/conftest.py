@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-import traceback
-import types
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import sasl
 from sasl import registry
+
+from ..support.leaks import frames_of, is_ours, objects_behind, seen, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,20 +76,11 @@ def server(add: Callable[..., sasl.Mechanism]) -> Callable[..., sasl.ServerExcha
 @pytest.fixture
 def leaks() -> Callable[[BaseException], list[str]]:
     """Where an error shows SECRET: its texts, its chain, its attributes, the locals of our frames."""
-    ours = str(Path(sasl.__file__).parent)
 
     def leaks(error: BaseException) -> list[str]:
-        found = [f"{type(error).__name__}.args"] if SECRET in repr((error, str(error), error.args)) else []
-        found += [f"attribute {name}" for name, value in vars(error).items() if SECRET in f"{value!r}{value}"]
+        found = [text for text in shown(error) if seen([text], SECRET)]
         found += [f"its {name}" for name in ("__cause__", "__context__") if getattr(error, name) is not None]
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            name = frame.f_code.co_filename
-            if name.startswith(ours):
-                shown = {local: safe_repr(value) for local, value in frame.f_locals.items()}
-                found += [f"{local} in {frame.f_code.co_name}()" for local, text in shown.items() if SECRET in text]
-            elif "test_" not in name:
-                found.append(f"a frame of {name}")
-        return found
+        return found + [f"a frame of {frame.f_code.co_filename}" for frame in frames_of(error) if not is_ours(frame)]
 
     return leaks
 
@@ -99,25 +88,4 @@ def leaks() -> Callable[[BaseException], list[str]]:
 @pytest.fixture
 def reachable() -> Callable[[object], list[object]]:
     """Everything that an object holds, however deep; not what belongs to the program: modules, classes, globals."""
-
-    def reachable(start: object) -> list[object]:
-        found: dict[int, object] = {id(start): start}
-        todo = [start]
-        while todo:
-            for other in gc.get_referents(todo.pop()):
-                if id(other) not in found and not isinstance(
-                    other, type | types.ModuleType | types.FunctionType | dict
-                ):
-                    found[id(other)] = other
-                    todo.append(other)
-        return list(found.values())
-
-    return reachable
-
-
-def safe_repr(value: object) -> str:
-    """What a debugger shows of a local; an object that is half made has no repr yet."""
-    try:
-        return repr(value)
-    except AttributeError:
-        return "half made"
+    return lambda start: list(objects_behind(start))

@@ -1,47 +1,127 @@
-"""What `import sasl` costs: nothing third-party and none of the heavy parts of the standard library."""
+"""What `import sasl` and a first login load: lists of modules, because a list does not flake as milliseconds do."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import sasl
+
+ROOT = Path(__file__).parents[2]
 HEAVY = ("google", "cryptography", "pyasn1", "jwt", "asyncio", "importlib.metadata", "logging", "ssl", "socket", "json")
 
+ENGINE = {
+    *("sasl", "sasl.channel", "sasl.credentials", "sasl.errors", "sasl.exchange", "sasl.limits", "sasl.mechanisms"),
+    *("sasl.hashes", "sasl.prep", "sasl.registry", "sasl.secret", "sasl.steps", "sasl.typed", "sasl.value"),
+}
+"""What any exchange needs of ours."""
+STANDARD = {
+    *("__future__", "importlib", "enum", "functools", "collections", "types", "itertools", "operator", "keyword"),
+    *("reprlib", "re", "copyreg", "warnings", "hmac", "hashlib", "unicodedata"),
+}
+"""What any exchange may need of the standard library. Never dataclasses and inspect, never typing."""
 
-def modules_after(code: str, where: Path) -> set[str]:
-    """Run code in a fresh process outside the checkout and return the modules it loaded."""
-    script = f"import sys; before = set(sys.modules); {code}; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=where, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+LOADED = {
+    "PLAIN client": (
+        "sasl.client('PLAIN', sasl.Password('joe', 'pencil')).start()",
+        {"sasl.mechanisms.plain", "sasl.mechanisms._password"},
+    ),
+    "PLAIN server": (
+        "sasl.server('PLAIN').start(bytes([0]) + b'joe' + bytes([0]) + b'pencil')",
+        {"sasl.mechanisms.plain", "sasl.mechanisms._password"},
+    ),
+    "XOAUTH2 client": (
+        "sasl.client('XOAUTH2', sasl.Bearer('joe', 'token')).start()",
+        {"sasl.mechanisms.xoauth2", "sasl.mechanisms._bearer"},
+    ),
+    "choose": (
+        "sasl.choose(['PLAIN'], sasl.Password('joe', 'pencil'), channel=sasl.Channel(tls=True))",
+        {"sasl.policy"},
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import sasl",
-        "import sasl; sasl.client('PLAIN', sasl.Password('joe', 'pencil')).start()",
-        "import sasl; sasl.choose(['PLAIN'], sasl.Password('joe', 'pencil'), channel=sasl.Channel(tls=True))",
-        "import sasl; sasl.server('PLAIN').start(bytes([0]) + b'joe' + bytes([0]) + b'pencil')",
-    ],
-)
-def test_the_engine_loads_nothing_heavy(tmp_path: Path, code: str) -> None:
-    loaded = modules_after(code, tmp_path)
-    assert "sasl.exchange" in loaded
-    assert (
-        sorted(name for name in loaded if name.startswith(tuple(f"{heavy}." for heavy in HEAVY)) or name in HEAVY) == []
+def loaded_by(code: str) -> set[str]:
+    """Run code in a fresh interpreter without site, which loads much itself, and return the modules it loaded.
+
+    Modules in C and parts of packages of the standard library are left out: they differ from version to version.
+    """
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules); import sasl\n"
+        f"sasl.__path__.append({str(ROOT)!r})\n{code}\nprint(*sorted(set(sys.modules) - before))"
     )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
+    return {
+        name if name.startswith("sasl") else name.split(".")[0]
+        for name in done.stdout.split()
+        if not name.startswith("_") or name == "__future__"
+    }
 
 
-def test_importing_the_engine_loads_no_mechanism_and_no_adapter(tmp_path: Path) -> None:
-    loaded = modules_after("import sasl", tmp_path)
+def test_importing_sasl_loads_itself_and_nothing_else() -> None:
+    assert loaded_by("") == {"__future__", "sasl"}
+
+
+@pytest.mark.parametrize("what", LOADED)
+def test_a_first_exchange_loads_what_it_uses(what: str) -> None:
+    code, own = LOADED[what]
+    loaded = loaded_by(code)
+    assert sorted(name for name in loaded if name.startswith("sasl") and name not in ENGINE | own) == []
+    assert sorted(name for name in loaded if not name.startswith("sasl") and name not in STANDARD) == []
+
+
+@pytest.mark.parametrize("name", ["SCRAM-SHA-256", "CRAM-MD5", "EXTERNAL", "OAUTHBEARER", "LOGIN"])
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_no_mechanism_loads_anything_heavy(side: str, name: str) -> None:
+    loaded = loaded_by(f"sasl.lookup({name!r}).script({side!r})")
+    assert sorted(loaded & {*HEAVY, "dataclasses", "inspect"}) == []
+
+
+def test_importing_the_engine_loads_no_mechanism_and_no_adapter() -> None:
+    loaded = loaded_by("from sasl import *")
     assert sorted(name for name in loaded if name.startswith(("sasl.mechanisms", "sasl.adapters", "sasl.spec"))) == []
+    assert sorted(loaded & {*HEAVY, "dataclasses", "inspect"}) == []
+
+
+# --- the names
 
 
 def test_every_public_name_is_there() -> None:
-    import sasl
-
     assert sorted(sasl.__all__) == sorted(set(sasl.__all__))
     assert [name for name in sasl.__all__ if not hasattr(sasl, name)] == []
+    assert set(sasl.__all__) <= set(dir(sasl))
+
+
+def test_type_checkers_see_the_names_that_are_loaded_on_demand() -> None:
+    tree = ast.parse(Path(sasl.__file__).read_text())
+    seen = {
+        (alias.name, node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }  # fmt: skip
+    assert seen == {(name, module) for module, names in sasl._MODULES.items() for name in names.split()}
+    assert {name for name, _ in seen} | {"__version__"} == set(sasl.__all__)
+
+
+@pytest.mark.parametrize("name", ["registry", "steps", "settlement"])
+def test_a_module_of_the_engine_is_an_attribute(name: str) -> None:
+    assert "sasl.registry" in loaded_by("sasl.registry.lookup")
+    assert getattr(sasl, name).__name__ == f"sasl.{name}"
+
+
+@pytest.mark.parametrize("name", ["nothing", "Answer", "__wrapped__"])
+def test_another_name_is_an_attribute_error(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"module 'sasl' has no attribute '{name}'"):
+        getattr(sasl, name)
+
+
+@pytest.mark.parametrize("name", ["Client", "saslwrapper"])
+def test_names_of_the_binding_to_cyrus_are_an_import_error(name: str) -> None:
+    with pytest.raises(ImportError, match="this one is saslkit"):
+        getattr(sasl, name)
+    with pytest.raises(ImportError):
+        exec(f"from sasl import {name}")
+    assert name not in dir(sasl)

@@ -6,10 +6,7 @@ import base64
 import contextlib
 import dataclasses
 import functools
-import imaplib
-import poplib
 import signal
-import smtplib
 import socket
 import threading
 from dataclasses import dataclass
@@ -22,21 +19,18 @@ import pytest
 
 import sasl
 import sasl.adapters.channel_binding
-import sasl.adapters.imaplib
-import sasl.adapters.poplib
 import sasl.adapters.reference.pop
-import sasl.adapters.smtplib
 import sasl.mechanisms.cram_md5
 import sasl.mechanisms.digest_md5
 import sasl.mechanisms.scram
 from sasl import Anonymous, Bearer, External, Password, Policy
 from sasl.adapters.reference import Settings, running
 
+from ..support.protocols import PROTOCOLS
 from .peer import Dialogue, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
+    from collections.abc import Iterator
 
     from sasl.adapters.reference import Servers, Verifier
 
@@ -69,121 +63,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # --- the libraries, over a socket that they are given
 
 
-class Imap(imaplib.IMAP4):
-    def __init__(self, sock: Any) -> None:
-        self.given = sock
-        super().__init__("mail.example", 143)
-
-    def _create_socket(self, timeout: float | None) -> Any:
-        return self.given
-
-
-class DropInImap(sasl.adapters.imaplib.IMAP4):
-    policy = IN_THE_CLEAR
-
-    def __init__(self, sock: Any) -> None:
-        self.given = sock
-        super().__init__("mail.example", 143)
-
-    def _create_socket(self, timeout: float | None) -> Any:
-        return self.given
-
-
-class Pop(poplib.POP3):
-    def __init__(self, sock: Any) -> None:
-        self.given = sock
-        super().__init__("mail.example", 110)
-
-    def _create_socket(self, timeout: float | None) -> Any:
-        return self.given
-
-
-class DropInPop(sasl.adapters.poplib.POP3):
-    policy = IN_THE_CLEAR
-
-    def __init__(self, sock: Any) -> None:
-        self.given = sock
-        super().__init__("mail.example", 110)
-
-    def _create_socket(self, timeout: float | None) -> Any:
-        return self.given
-
-
-class Smtp(smtplib.SMTP):
-    def __init__(self, sock: Any) -> None:
-        self.given = sock
-        super().__init__("mail.example", 25, "client.example")
-
-    def _get_socket(self, host: str, port: int, timeout: float | None) -> Any:
-        return self.given
-
-
-class DropInSmtp(sasl.adapters.smtplib.SMTP):
-    policy = IN_THE_CLEAR
-
-    def __init__(self, sock: Any) -> None:
-        self.given = sock
-        super().__init__("mail.example", 25, "client.example")
-
-    def _get_socket(self, host: str, port: int, timeout: float | None) -> Any:
-        return self.given
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """One protocol and its library."""
-
-    name: str
-    binding: ModuleType
-    prefix: str
-    error: type[Exception]
-    lost: type[Exception]
-    connect: Callable[[Any], Any]
-    drop_in: Callable[[Any], Any]
-
-    def error_named(self, name: str) -> type[sasl.SASLError]:
-        """The binding's class for an error of ours."""
-        error: type[sasl.SASLError] = getattr(self.binding, self.prefix + name)
-        return error
-
-    def is_closed(self, conn: Any) -> bool:
-        """Whether library and binding know that the connection is closed."""
-        return conn.state == "LOGOUT" if self.name == "imap" else conn.sock is None
-
-    def is_logged_in(self, conn: Any) -> bool:
-        """What the library believes; poplib and smtplib keep no such state."""
-        return self.name == "imap" and conn.state == "AUTH"
-
-    def close(self, conn: Any) -> None:
-        with contextlib.suppress(OSError):
-            if self.name == "imap":
-                conn.shutdown()
-            else:
-                conn.close()
-
-
-PROTOCOLS: Final = {
-    "imap": Protocol("imap", sasl.adapters.imaplib, "IMAP", imaplib.IMAP4.error, imaplib.IMAP4.abort, Imap, DropInImap),
-    "pop": Protocol("pop", sasl.adapters.poplib, "POP", poplib.error_proto, poplib.error_proto, Pop, DropInPop),
-    "smtp": Protocol(
-        "smtp", sasl.adapters.smtplib, "SMTP", smtplib.SMTPException, smtplib.SMTPServerDisconnected, Smtp, DropInSmtp
-    ),
-}
-
-
 def log_in(dialogue: Dialogue, conn: Any) -> Any:
     """Log in as the dialogue was recorded."""
     options = dict(dialogue.options)
     credentials = options.pop("credentials")
     if options.pop("drop_in", False):
-        conn.mechanism = options.get("mechanism")
+        conn.policy, conn.mechanism = IN_THE_CLEAR, options.get("mechanism")
         return conn.login(USER, credentials)
     return PROTOCOLS[dialogue.protocol].binding.authenticate(conn, credentials, policy=IN_THE_CLEAR, **options)
 
 
 def connect(dialogue: Dialogue, sock: Any) -> Any:
     protocol = PROTOCOLS[dialogue.protocol]
-    return (protocol.drop_in if dialogue.options.get("drop_in") else protocol.connect)(sock)
+    return protocol.over(sock, protocol.binding if dialogue.options.get("drop_in") else None)
 
 
 # --- what is another one each time, and here is not

@@ -31,8 +31,8 @@ from sasl import Bearer, Channel, Password, Policy, Secret
 from sasl.adapters.cli import main
 from sasl.adapters.reference import running
 
+from ..support.leaks import chain, locals_of, reachable, seen, shown_by
 from .conftest import NOBODY, OFF, PASSWORD, PROTOCOLS, TOKENS, USER, WRONG, connect, log_in
-from .leaks import chain, locals_of, reachable, seen, shown_by
 from .logins import (
     MECHANISMS,
     PASSWORDS,
@@ -126,7 +126,7 @@ def test_a_credential_for_tls_is_not_sent_without_it(
 
     dialogue = next(dialogue for dialogue in good(dialogues) if dialogue.protocol == protocol)
     peer = Peer(dialogue)
-    conn = PROTOCOLS[protocol].connect(peer)
+    conn = PROTOCOLS[protocol].over(peer)
     credentials = Bearer(USER, source) if mechanism in TOKEN else Password(USER, PASSWORD)
     with pytest.raises(PROTOCOLS[protocol].error_named("PolicyViolation")):
         PROTOCOLS[protocol].binding.authenticate(conn, credentials, mechanism=mechanism)

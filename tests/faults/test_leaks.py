@@ -44,8 +44,8 @@ from sasl.keys import Key
 from sasl.mechanisms._scram_keys import ClientKeys, KeyCache, fingerprint
 from sasl.prep import saslprep
 
+from ..support.leaks import chain, locals_of, reachable, seen, shown_by, walked
 from .conftest import IN_THE_CLEAR, NOBODY, PASSWORD, PROTOCOLS, TOKENS, USER, WRONG, connect, repeated
-from .leaks import chain, is_dataclass_value, locals_of, reachable, seen, shown_by, walked
 from .logins import (
     ITERATIONS,
     MECHANISMS,
@@ -457,7 +457,7 @@ SINKS: Final[dict[str, Callable[[Life], Iterator[str]]]] = {
     "pickle.dumps": lambda life: attempted(life, pickle.dumps),
     "copy.deepcopy then repr": lambda life: attempted(life, copy.deepcopy),
     "dataclasses.asdict": lambda life: attempted(
-        life, lambda value: dataclasses.asdict(value) if is_dataclass_value(value) else None
+        life, lambda value: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else None
     ),
     "exceptions: repr, str, format": lambda life: (f"{error} {error!r} {vars(error)}" for error in life.errors),
     "exception args and __cause__/__context__ chain": lambda life: (

@@ -21,8 +21,8 @@ from sasl.adapters.reference.imap import ImapConversation
 from sasl.adapters.reference.pop import PopConversation
 from sasl.adapters.reference.smtp import SmtpConversation
 
+from ..support.leaks import reachable, seen
 from .conftest import PASSWORD, SETTINGS, TOKENS, UNICODE_PASSWORD, WRONG, Checks
-from .leaks import reachable, seen
 from .peer import CLOSE, EVENTS, GARBAGE, JUNK, RESET, STALL, Secured, sampled
 
 if TYPE_CHECKING:

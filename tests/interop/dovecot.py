@@ -14,7 +14,6 @@ import os
 import pwd
 import re
 import shutil
-import signal
 import socket
 import socketserver
 import ssl
@@ -25,14 +24,15 @@ import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import trustme
+
+from ..support.servers import HOST, CannotStart, Running, free_ports, program, started, url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-HOST = "localhost"
 PROTOCOLS = ("imap", "pop", "smtp")
 PASSWORD_MECHANISMS = ("plain", "login", "cram-md5", "digest-md5", "scram-sha-1", "scram-sha-256", "apop")
 ALL_MECHANISMS = (*PASSWORD_MECHANISMS, "external", "xoauth2", "oauthbearer", "anonymous")
@@ -65,12 +65,8 @@ _LISTED = re.compile(
 )
 
 
-class CannotStart(Exception):
-    """This machine cannot run the server; the text says why."""
-
-
-@dataclass(frozen=True)
-class Dovecot:
+@dataclass(frozen=True, repr=False)
+class Dovecot(Running):
     """One running server.
 
     Attributes:
@@ -87,6 +83,7 @@ class Dovecot:
     auth_port: int
     relayed: list[bytes] = field(default_factory=list)
 
+    logs_in = ("master.log", "dovecot.log")
     mailbox = MAILBOX
     users = USERS
     refusals = REFUSALS
@@ -95,8 +92,7 @@ class Dovecot:
         return self.ports[protocol, implicit]
 
     def url(self, protocol: str, user: str, *, implicit: bool) -> str:
-        scheme = protocol + "s" * implicit
-        return f"{scheme}://{user.replace('@', '%40')}@{HOST}:{self.port(protocol, implicit=implicit)}"
+        return url(protocol + "s" * implicit, user, self.port(protocol, implicit=implicit))
 
     def token(self, kind: str = "good", length: int = 300, email: str = MAILBOX) -> str:
         """Make a JWT (RFC 7519) of about `length` octets, at least 260: good, expired or badsig, by another key."""
@@ -118,20 +114,9 @@ class Dovecot:
         """Return the file of a certificate and its key: alice's, bob's or a stranger's, who calls himself alice."""
         return self.folder / f"client-{name}.pem"
 
-    def log(self) -> str:
-        """What the server wrote: who was refused, and why."""
-        files = [self.folder / name for name in ("master.log", "dovecot.log")]
-        return "".join(file.read_text("utf-8", "replace") for file in files if file.exists())
-
-    def logs(self, text: str, *, after: int = 0) -> bool:
-        """Whether this comes in the log behind so many characters: another process writes it, about now."""
-        deadline = time.monotonic() + 10
-        while text not in self.log()[after:] and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return text in self.log()[after:]
-
-    def __repr__(self) -> str:
-        return f"<Dovecot {self.folder.name}>"
+    def is_up(self) -> bool:
+        """Whether it wrote what it writes once its ports are open."""
+        return " starting up for " in self.log()
 
 
 @contextmanager
@@ -154,18 +139,18 @@ def running(
     try:
         with _relay() as (relay_port, relayed):
             ca = _lay_out(folder, introspection, stored or {})
-            # A port that was free a moment ago may be taken now: then try others.
-            for _ in range(3):
-                auth_port, *free = _free_ports(7)
+
+            def configure() -> tuple[Dovecot, list[str]]:
+                auth_port, *free = free_ports(7)
                 ports = dict(zip(((p, i) for p in PROTOCOLS for i in (False, True)), free, strict=True))
                 server = Dovecot(ports, ca, folder, auth_port, relayed)
                 _configure(server, account, relay_port, mechanisms, settings)
                 _own(folder, account)
-                with _process(binary, server, account) as up:
-                    if up:
-                        yield server
-                        return
-            raise CannotStart(f"dovecot does not start: {server.log()[-2000:]}")
+                return server, [binary, "-F", "-c", str(folder / "dovecot.conf")]
+
+            as_other = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            with started("dovecot", configure, **(as_other if os.geteuid() == 0 else {})) as server:
+                yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -180,11 +165,7 @@ def _jwt(claims: dict[str, object], key: bytes) -> str:
 
 
 def _binary() -> str:
-    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"))
-    name = os.environ.get("SASLKIT_DOVECOT", "dovecot")
-    found = shutil.which(name, path=places)
-    if found is None:
-        raise CannotStart(f"there is no {name} on this machine")
+    found = program("SASLKIT_DOVECOT", "dovecot")
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
     if not version.startswith("2.3."):
         raise CannotStart(f"these tests know the configuration of Dovecot 2.3, this is {version.strip()}")
@@ -331,46 +312,6 @@ service auth-worker {{
 {logins}{settings}
 """
     )
-
-
-@contextmanager
-def _process(binary: str, server: Dovecot, account: pwd.struct_passwd) -> Iterator[bool]:
-    """Run the master in a process group of its own; give whether it came up, and end the group afterwards."""
-    as_other: dict[str, Any] = (
-        {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-    )
-    command = [binary, "-F", "-c", str(server.folder / "dovecot.conf")]
-    with (server.folder / "master.log").open("ab") as log:
-        master = subprocess.Popen(
-            command, cwd=server.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, **as_other
-        )
-    try:
-        yield _is_up(master, server)
-    finally:
-        # Killed at once: the master alone would take a second to see its children off.
-        try:
-            os.killpg(master.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        master.wait()
-
-
-def _is_up(master: subprocess.Popen[Any], server: Dovecot) -> bool:
-    """Wait for what Dovecot writes once its ports are open, or for its end."""
-    deadline = time.monotonic() + 15
-    while master.poll() is None and time.monotonic() < deadline:
-        if " starting up for " in server.log():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @contextmanager

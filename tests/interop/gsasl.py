@@ -10,11 +10,9 @@ from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_void_p
 from ctypes.util import find_library
 from typing import TypeAlias
 
+from ..support.servers import CannotStart
+
 _VERSION = b"2.2.0"  # the first that has tls-exporter
-
-
-class CannotStart(Exception):
-    """This machine has no library that these tests know; the text says why."""
 
 
 # Gsasl_property in gsasl.h, as far as the mechanisms that we have too ask for it.
@@ -61,8 +59,6 @@ class Session:
     Attributes:
         done: whether the library said that the exchange is complete, on this side.
     """
-
-    Error = GsaslError  # for the tests, which cannot import this module
 
     def __init__(self, library: Gsasl, side: str, mechanism: str, answers: Answers) -> None:
         self.done = False
@@ -129,8 +125,6 @@ class Session:
 
 class Gsasl:
     """The library."""
-
-    Error = GsaslError
 
     def __init__(self, c: ctypes.CDLL) -> None:
         self.c = c

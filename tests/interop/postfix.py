@@ -7,35 +7,29 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..support.servers import CannotStart, Running, free_ports, program, started, url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.interop.dovecot import Dovecot
-
-HOST = "localhost"
+    from .dovecot import Dovecot
 
 # The folders of the queue: for the owner of the mail, for whoever hands mail in, and the master's own.
 _QUEUE = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace")
 _HANDED_IN = {"maildrop": 0o730, "public": 0o710}
 
 
-class CannotStart(Exception):
-    """This machine cannot run the server; the text says why."""
-
-
-@dataclass(frozen=True)
-class Postfix:
+@dataclass(frozen=True, repr=False)
+class Postfix(Running):
     """One running server.
 
     Attributes:
@@ -48,29 +42,24 @@ class Postfix:
     dovecot: Dovecot
     folder: Path
 
+    logs_in = ("master.log", "maillog")
+
     def port(self, *, implicit: bool) -> int:
         return self.ports[implicit]
 
     def url(self, user: str, *, implicit: bool) -> str:
-        scheme = "smtp" + "s" * implicit
-        return f"{scheme}://{user.replace('@', '%40')}@{HOST}:{self.port(implicit=implicit)}"
+        return url("smtp" + "s" * implicit, user, self.port(implicit=implicit))
 
     def context(self) -> ssl.SSLContext:
         return self.dovecot.context()
 
-    def log(self) -> str:
-        files = [self.folder / name for name in ("master.log", "maillog")]
-        return "".join(file.read_text("utf-8", "replace") for file in files if file.exists())
-
-    def logs(self, text: str) -> bool:
-        """Whether this is in the log within some seconds: another process writes it, after the client's answer."""
-        deadline = time.monotonic() + 10
-        while text not in self.log() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return text in self.log()
-
-    def __repr__(self) -> str:
-        return f"<Postfix {self.folder.name}>"
+    def is_up(self) -> bool:
+        """Whether it greets."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port(implicit=False)), 5) as connection:
+                return connection.recv(4) == b"220 "
+        except OSError:
+            return False  # not yet
 
 
 @contextmanager
@@ -80,26 +69,21 @@ def running(dovecot: Dovecot) -> Iterator[Postfix]:
     folder = Path(tempfile.mkdtemp(prefix="saslkit-postfix-"))
     try:
         _lay_out(folder)
-        # A port that was free a moment ago may be taken now: then try others.
-        for _ in range(3):
-            server = Postfix(dict(zip((False, True), _free_ports(), strict=True)), dovecot, folder)
+
+        def configure() -> tuple[Postfix, list[str]]:
+            server = Postfix(dict(zip((False, True), free_ports(2), strict=True)), dovecot, folder)
             _configure(server)
-            with _process(daemons, server) as up:
-                if up:
-                    yield server
-                    return
-        raise CannotStart(f"postfix does not start: {server.log()[-2000:]}")
+            return server, [str(daemons / "master"), "-d", "-c", str(folder / "conf")]
+
+        with started("postfix", configure) as server:
+            yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _daemons() -> Path:
     """Return the folder of Postfix's programs."""
-    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"))
-    name = os.environ.get("SASLKIT_POSTCONF", "postconf")
-    found = shutil.which(name, path=places)
-    if found is None:
-        raise CannotStart(f"there is no {name} on this machine")
+    found = program("SASLKIT_POSTCONF", "postconf")
     if os.geteuid() != 0:
         raise CannotStart("postfix has to be started by root")
     # The built-in values: the machine's own config, if there is one, is not read.
@@ -172,40 +156,3 @@ trace unix - - n - 0 bounce
 discard unix - - n - - discard
 """
     )
-
-
-@contextmanager
-def _process(daemons: Path, server: Postfix) -> Iterator[bool]:
-    """Run the master in a process group of its own; give whether it came up, and end the group afterwards."""
-    command = [str(daemons / "master"), "-d", "-c", str(server.folder / "conf")]
-    with (server.folder / "master.log").open("ab") as log:
-        master = subprocess.Popen(
-            command, cwd=server.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
-        )
-    try:
-        yield _is_up(master, server)
-    finally:
-        try:
-            os.killpg(master.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        master.wait()
-
-
-def _is_up(master: subprocess.Popen[Any], server: Postfix) -> bool:
-    """Wait for a greeting, or for the master's end."""
-    deadline = time.monotonic() + 15
-    while master.poll() is None and time.monotonic() < deadline:
-        try:
-            with socket.create_connection(("127.0.0.1", server.port(implicit=False)), 5) as connection:
-                if connection.recv(4) == b"220 ":
-                    return True
-        except OSError:
-            pass  # not yet
-        time.sleep(0.01)
-    return False
-
-
-def _free_ports() -> list[int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return [one.getsockname()[1], other.getsockname()[1]]

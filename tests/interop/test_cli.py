@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.interop.dovecot import Dovecot
+    from .dovecot import Dovecot
 
 MECHANISMS = ("PLAIN", "XOAUTH2", "OAUTHBEARER")
 PROTOCOLS = ("imap", "pop", "smtp")

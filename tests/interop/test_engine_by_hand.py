@@ -13,7 +13,7 @@ import pytest
 import sasl
 
 if TYPE_CHECKING:
-    from tests.interop.dovecot import Dovecot
+    from .dovecot import Dovecot
 
 MECHANISMS = ("PLAIN", "XOAUTH2", "OAUTHBEARER")
 PROTOCOLS = ("imap", "pop", "smtp")

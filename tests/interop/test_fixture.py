@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from ..support.servers import processes, refuses
+from .dovecot import running
 
-    from tests.interop.dovecot import Dovecot
+if TYPE_CHECKING:
+    from .dovecot import Dovecot
 
 ANY_TEST = f"{Path(__file__)}::test_a_token_has_the_length_that_was_asked_for"
 
@@ -45,27 +46,12 @@ def test_a_skip_is_a_failure_where_the_tests_are_required() -> None:
     assert "skipped: Skipped: there is no no-such-dovecot on this machine" in run.stdout
 
 
-def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(dovecot: Dovecot, dovecot_module: ModuleType) -> None:
-    with dovecot_module.running() as server:
+def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(dovecot: Dovecot) -> None:
+    with running() as server:
         group = int((server.folder / "run" / "master.pid").read_text())
         with socket.create_connection(("127.0.0.1", server.port("imap", implicit=False)), 5) as connection:
             assert connection.recv(4) == b"* OK"
 
     assert not server.folder.exists()
     assert processes(group) == []
-    for port in server.ports.values():
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), 5)
-
-
-def processes(group: int) -> list[str]:
-    """The processes of a group, without the dead that wait for init to take notice."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(of_group) == group and state != "Z":
-            found.append(stat.parent.name)
-    return found
+    assert all(map(refuses, server.ports.values()))

@@ -17,8 +17,10 @@ from sasl.adapters.channel_binding import bindings
 from sasl.mechanisms.scram import KeyCache
 from sasl.prep import saslprep
 
+from .gsasl import GsaslError
+
 if TYPE_CHECKING:
-    from tests.interop.gsasl import Answers, Gsasl, Session
+    from .gsasl import Answers, Gsasl, Session
 
 SCRAM = ("SCRAM-SHA-1", "SCRAM-SHA-256")
 PLUS = tuple(f"{name}-PLUS" for name in SCRAM)
@@ -82,7 +84,7 @@ def login_there(
         answer = wire(server.step(wire(message)))
         while not server.done:
             answer = wire(server.step(wire(client.respond(answer or b""))))
-    except server.Error as error:
+    except GsaslError as error:
         raise client.fail(str(error)) from None
     if answer is not None and not success_data:
         assert client.respond(answer) == b""
@@ -569,7 +571,7 @@ def test_its_client_notices_that_our_server_knows_no_password(gsasl: Gsasl, mech
     record = sasl.Record("alice", half_known(mechanism))
     server = sasl.server(mechanism, success_data=success_data)
     with gsasl.client(mechanism, answers("alice", "wonderland", sasl.Channel())) as client:
-        with pytest.raises(gsasl.Error, match="AUTHENTICATION_ERROR"):
+        with pytest.raises(GsaslError, match="AUTHENTICATION_ERROR"):
             login_here(client, server, lambda question: record if question.lookup else NotImplemented)
         assert not client.done
 
@@ -655,7 +657,7 @@ def test_no_login_here_survives_a_changed_bit(gsasl: Gsasl, mechanism: str) -> N
         with gsasl.client(mechanism, answers("alice", "wonderland", channel)) as client:
             try:
                 event = login_here(client, server, lambda q: record if q.lookup else NotImplemented, wire=wire)
-            except gsasl.Error:
+            except GsaslError:
                 assert wire.changed
             else:
                 assert isinstance(event, sasl.Success) is not wire.changed, f"octet {wire.place}: {event}"
@@ -710,7 +712,7 @@ def test_its_client_that_could_bind_does_not_log_in_without(gsasl: Gsasl, mechan
     """RFC 5801 section 5 has "y" for it; GNU SASL refuses before it sends anything."""
     with (
         gsasl.client(mechanism, answers("alice", "wonderland", channel_for(mechanism, data))) as client,
-        pytest.raises(gsasl.Error, match="AUTHENTICATION_ERROR"),
+        pytest.raises(GsaslError, match="AUTHENTICATION_ERROR"),
     ):
         client.step(None)
 

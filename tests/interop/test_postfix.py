@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import smtplib
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,12 +19,15 @@ import sasl
 import sasl.adapters.cli
 import sasl.adapters.smtplib
 
+from ..support.servers import CannotStart, processes, refuses
+from . import dovecot as dovecot_module
+from . import postfix as postfix_module
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
-    from tests.interop.dovecot import Dovecot
-    from tests.interop.postfix import Postfix
+    from .dovecot import Dovecot
+    from .postfix import Postfix
 
     Start = Callable[..., Iterator[Any]]
 
@@ -355,9 +357,7 @@ def test_a_credential_that_nobody_is_left_to_check_is_not_refused(
 
 
 @pytest.fixture
-def dovecot_and_postfix(
-    dovecot_module: ModuleType, postfix: Postfix, postfix_module: ModuleType
-) -> Iterator[tuple[Postfix, ExitStack]]:
+def dovecot_and_postfix(postfix: Postfix) -> Iterator[tuple[Postfix, ExitStack]]:
     """A pair of its own; closing the second value ends Dovecot."""
     with ExitStack() as dovecot_alone:
         dovecot = dovecot_alone.enter_context(dovecot_module.running())
@@ -381,9 +381,9 @@ def test_postfix_calls_a_token_refused_that_dovecot_could_not_check_and_only_the
 
 
 @pytest.fixture(scope="module")
-def postfix_in_vain(start: Start, cannot_tell: Dovecot, postfix_module: ModuleType) -> Iterator[Postfix]:
+def postfix_in_vain(start: Start, cannot_tell: Dovecot) -> Iterator[Postfix]:
     """One whose Dovecot asks another server about tokens, in vain."""
-    yield from start(postfix_module, cannot_tell)
+    yield from start(postfix_module.running, cannot_tell)
 
 
 # --- the fixture itself
@@ -402,35 +402,18 @@ def test_without_a_postfix_the_tests_are_skipped_or_fail_with_the_reason(require
     assert "there is no no-such-postconf on this machine" in run.stdout
 
 
-def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(
-    dovecot: Dovecot, postfix: Postfix, postfix_module: ModuleType
-) -> None:
+def test_a_stopped_server_leaves_no_process_no_port_and_no_folder(dovecot: Dovecot, postfix: Postfix) -> None:
     with postfix_module.running(dovecot) as server:
         group = int((server.folder / "queue/pid/master.pid").read_text())
         assert len(processes(group)) > 1
 
     assert not server.folder.exists()
     assert processes(group) == []
-    for port in server.ports.values():
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), 5)
+    assert all(map(refuses, server.ports.values()))
 
 
-def test_only_root_can_start_it(dovecot: Dovecot, postfix_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_root_can_start_it(dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
-    with pytest.raises(postfix_module.CannotStart, match="root"), postfix_module.running(dovecot):
+    with pytest.raises(CannotStart, match="root"), postfix_module.running(dovecot):
         pass
-
-
-def processes(group: int) -> list[str]:
-    """The processes of a group, without the dead that wait for init to take notice."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(of_group) == group and state != "Z":
-            found.append(stat.parent.name)
-    return found

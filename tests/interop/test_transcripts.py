@@ -16,7 +16,7 @@ import sasl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.interop.dovecot import Dovecot
+    from .dovecot import Dovecot
 
 GREETINGS = {"imap": b"* OK ", "pop": b"+OK ", "smtp": b"220 "}
 COMMANDS = {"imap": "a AUTHENTICATE {}", "pop": "AUTH {}", "smtp": "AUTH {}"}

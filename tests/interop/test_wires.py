@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-    from tests.interop.dovecot import Dovecot
+    from .dovecot import Dovecot
 
 PROTOCOLS = ("imap", "pop", "smtp")
 MECHANISMS = ("PLAIN", "XOAUTH2", "OAUTHBEARER")

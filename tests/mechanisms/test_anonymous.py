@@ -7,10 +7,10 @@ import pytest
 import sasl
 import sasl.spec
 
+from ..support.exchanges import Verifier, served, two_steps
+
 VECTORS = sasl.spec.vectors("anonymous")
 CASES = sasl.spec.cases("anonymous_server")
-
-two_steps = pytest.mark.parametrize("two_step", [False, True], ids=["initial", "two-step"])
 
 TRACES = [
     "sirhc",
@@ -69,27 +69,6 @@ NO_ADDRESS = [
 ]
 
 
-def served(message, *, two_step=False):
-    exchange = sasl.server("ANONYMOUS")
-    if two_step:
-        assert exchange.start() == sasl.Challenge(b"")
-        return exchange, exchange.receive(message)
-    return exchange, exchange.start(message)
-
-
-class Door:
-    """Lets everybody in as "anonymous", and keeps what it was asked."""
-
-    def __init__(self):
-        self.asked = []
-
-    def __call__(self, question):
-        if isinstance(question, sasl.Authorize):
-            return NotImplemented
-        self.asked.append(question)
-        return sasl.Accepted("anonymous")
-
-
 # --- the data
 
 
@@ -111,8 +90,8 @@ def test_a_client_sends_what_the_vector_says(vector, deferred):
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if "server" in vector.sides], ids=str)
 def test_a_server_concludes_what_the_vector_says(vector, two_step):
     (message,) = (message.data for message in vector.messages)
-    exchange, event = served(message, two_step=two_step)
-    door = Door()
+    exchange, event = served("ANONYMOUS", message, two_step=two_step)
+    door = Verifier(lambda _: sasl.Accepted("anonymous"))
     event = sasl.settle(exchange, event, door)
     if vector.expected["outcome"] == "success":
         identity = vector.expected["authcid"]
@@ -128,8 +107,8 @@ def test_a_server_concludes_what_the_vector_says(vector, two_step):
 def test_a_server_takes_or_refuses_what_the_corpus_says(case, two_step):
     assert (case.role, case.mechanism) == ("server", "ANONYMOUS")
     (message,) = (step.data for step in case.steps)
-    exchange, event = served(message, two_step=two_step)
-    door = Door()
+    exchange, event = served("ANONYMOUS", message, two_step=two_step)
+    door = Verifier(lambda _: sasl.Accepted("anonymous"))
     event = sasl.settle(exchange, event, door)
     if case.expect == "accept":
         assert event == sasl.Success(identity="anonymous", authcid="anonymous")
@@ -148,7 +127,7 @@ def test_a_server_takes_or_refuses_what_the_corpus_says(case, two_step):
 def test_a_trace_is_sent_as_it_is_and_reaches_the_verifier_so(trace):
     message = sasl.client("ANONYMOUS", sasl.Anonymous(trace)).start()
     assert message == trace.encode()
-    assert served(message)[1] == sasl.CheckAnonymous(trace)
+    assert served("ANONYMOUS", message)[1] == sasl.CheckAnonymous(trace)
 
 
 @pytest.mark.parametrize("trace", NOT_LOGGABLE.values(), ids=NOT_LOGGABLE)
@@ -156,7 +135,7 @@ def test_what_has_no_place_in_a_log_is_neither_sent_nor_taken(trace):
     with pytest.raises(sasl.UsageError, match="control character") as refused:
         sasl.client("ANONYMOUS", sasl.Anonymous(trace)).start()
     assert type(refused.value) is sasl.UsageError
-    _, event = served(trace.encode("utf-8", "surrogatepass"))
+    _, event = served("ANONYMOUS", trace.encode("utf-8", "surrogatepass"))
     assert (type(event), event.kind) == (sasl.Failure, "malformed")
 
 
@@ -164,7 +143,7 @@ def test_what_has_no_place_in_a_log_is_neither_sent_nor_taken(trace):
 def test_what_has_an_at_sign_and_is_no_address_is_neither_sent_nor_taken(trace):
     with pytest.raises(sasl.UsageError, match="mail address"):
         sasl.client("ANONYMOUS", sasl.Anonymous(trace)).start()
-    _, event = served(trace.encode())
+    _, event = served("ANONYMOUS", trace.encode())
     assert (type(event), event.kind) == (sasl.Failure, "malformed")
 
 
@@ -173,19 +152,19 @@ def test_a_trace_that_is_too_long_is_neither_sent_nor_taken(trace):
     with pytest.raises(sasl.UsageError, match="255 characters") as refused:
         sasl.client("ANONYMOUS", sasl.Anonymous(trace)).start()
     assert type(refused.value) is sasl.UsageError
-    assert served(trace.encode())[1].kind == "limit"
+    assert served("ANONYMOUS", trace.encode())[1].kind == "limit"
 
 
 @pytest.mark.parametrize("message", [b"\xff", b"\xc0\x80", b"a\xc3"])
 def test_a_trace_that_is_not_utf8_is_not_taken(message):
-    _, event = served(message)
+    _, event = served("ANONYMOUS", message)
     assert event == sasl.Failure("malformed", "a trace that is not UTF-8")
 
 
 @pytest.mark.parametrize("trace", ["a." * 126 + "@", '"' + "\\" * 251 + '"@', "a" * 254 + "@", "a@[" + "[" * 252])
 def test_a_trace_that_is_nearly_an_address_is_none(trace):
     """What tries all ways to read one would be at it for ever."""
-    assert served(trace.encode())[1].kind == "malformed"
+    assert served("ANONYMOUS", trace.encode())[1].kind == "malformed"
 
 
 # --- the exchange
@@ -205,17 +184,17 @@ def test_nothing_follows_the_trace(challenge):
 
 
 def test_an_anonymous_client_has_the_rights_that_the_verifier_gives_and_no_others():
-    exchange, _ = served(b"root")
+    exchange, _ = served("ANONYMOUS", b"root")
     assert exchange.answer(sasl.Accepted("guest")) == sasl.Authorize("guest", None)
 
 
 def test_a_verifier_that_lets_nobody_in_says_so():
-    exchange, _ = served(b"tim")
+    exchange, _ = served("ANONYMOUS", b"tim")
     assert exchange.answer(sasl.Rejected("members only")) == sasl.Failure("credentials", "members only")
 
 
 def test_anonymous_is_off_unless_somebody_serves_it():
-    exchange, question = served(b"tim")
+    exchange, question = served("ANONYMOUS", b"tim")
     assert sasl.settle(exchange, question, lambda _: NotImplemented).kind == "unavailable"
 
 

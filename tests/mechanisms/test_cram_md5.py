@@ -13,6 +13,8 @@ import sasl
 import sasl.spec
 from sasl.mechanisms import cram_md5
 
+from ..support.exchanges import knowing, prompt
+
 VECTORS = sasl.spec.vectors("cram-md5")
 CASES = sasl.spec.cases("cram_md5")
 CHALLENGE = b"<1896.697170952@postoffice.reston.mci.net>"
@@ -39,26 +41,6 @@ def asked(response, **options):
     return exchange, exchange.receive(response)
 
 
-def prompt(event):
-    assert isinstance(event, sasl.Challenge)
-    return event.data
-
-
-class Users:
-    """Knows some passwords, and keeps what it was asked."""
-
-    def __init__(self, passwords):
-        self.passwords = passwords
-        self.asked = []
-
-    def __call__(self, question):
-        if isinstance(question, sasl.Authorize):
-            return NotImplemented
-        self.asked.append(question)
-        password = self.passwords.get(question.authcid)
-        return None if password is None else sasl.Record(question.authcid, password)
-
-
 # --- the data
 
 
@@ -82,7 +64,7 @@ def test_a_client_answers_what_the_vector_says(vector, shows_no_secret):
 def test_a_server_concludes_what_the_vector_says(vector, shows_no_secret):
     challenge, response = messages(vector)
     known = vector.credentials
-    users = Users({known["authcid"]: known["password"]})
+    users = knowing({known["authcid"]: known["password"]})
     exchange = sasl.server("CRAM-MD5", challenge=challenge)
     assert prompt(exchange.start()) == challenge
     event = sasl.settle(exchange, exchange.receive(response), users)
@@ -98,7 +80,7 @@ def test_a_server_concludes_what_the_vector_says(vector, shows_no_secret):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.role == "server"], ids=str)
 def test_a_server_takes_or_refuses_what_the_corpus_says(case, shows_no_secret):
-    users = Users(case.params["users"])
+    users = knowing(case.params["users"])
     (response,) = (step.data for step in case.steps)
     exchange = sasl.server("CRAM-MD5", challenge=case.params["challenge"].encode())
     exchange.start()
@@ -229,7 +211,7 @@ def test_a_host_that_has_no_place_in_a_msg_id_is_left_out(host):
 def test_a_client_and_a_server_agree_without_a_given_challenge():
     client, server = started(), sasl.server("CRAM-MD5")
     response = client.respond(prompt(server.start()))
-    event = sasl.settle(server, server.receive(response), Users({"tim": SECRET}))
+    event = sasl.settle(server, server.receive(response), knowing({"tim": SECRET}))
     assert event == sasl.Success(identity="tim", authcid="tim")
 
 
@@ -237,7 +219,7 @@ def test_an_answer_to_another_challenge_is_a_wrong_one():
     response = started().respond(prompt(sasl.server("CRAM-MD5").start()))
     exchange = sasl.server("CRAM-MD5")
     exchange.start()
-    event = sasl.settle(exchange, exchange.receive(response), Users({"tim": SECRET}))
+    event = sasl.settle(exchange, exchange.receive(response), knowing({"tim": SECRET}))
     assert event == sasl.Failure("credentials", "wrong password")
 
 
@@ -279,7 +261,7 @@ def test_a_server_looks_for_the_prepared_name_and_hashes_the_prepared_password_u
         exchange, question = asked("\u2168 ".encode() + by_hand(key, CHALLENGE), **options)
         authcid = "\u2168" if options else "IX"
         assert question == sasl.FindSecret(authcid, "CRAM-MD5", None)
-        event = sasl.settle(exchange, question, Users(passwords))
+        event = sasl.settle(exchange, question, knowing(passwords))
         assert event == sasl.Success(identity=authcid, authcid=authcid)
 
 
@@ -349,7 +331,7 @@ def test_an_unknown_user_costs_one_hash_and_one_comparison_as_a_known_one_does(m
 def test_even_the_right_hash_of_the_decoy_lets_nobody_in():
     response = b"nobody " + by_hand(cram_md5._DECOY, CHALLENGE)
     exchange, question = asked(response)
-    assert sasl.settle(exchange, question, Users({})) == sasl.Failure("credentials", "not found")
+    assert sasl.settle(exchange, question, knowing({})) == sasl.Failure("credentials", "not found")
 
 
 def test_a_user_whose_record_cannot_be_had_is_told_to_come_again():

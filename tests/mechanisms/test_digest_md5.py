@@ -17,6 +17,9 @@ from sasl.mechanisms import _digest_md5_messages as messages
 from sasl.mechanisms import digest_md5
 from sasl.prep import has_controls
 
+from ..support.exchanges import Verifier, said
+from ..support.properties import changed
+
 VECTORS = sasl.spec.vectors("digest-md5")
 CASES = sasl.spec.cases("digest_md5_client")
 HOST = "elwood.innosoft.com"
@@ -55,21 +58,13 @@ def digest(user, nonce, cnonce, uri, *, authzid=None, verb=b"AUTHENTICATE"):
     return hexed(hexed(a1) + b":" + nonce + b":00000001:" + cnonce + b":auth:" + hexed(verb + b":" + uri))
 
 
-class Verifier:
-    """Knows one password, for whoever asks, and keeps what it was asked."""
+def with_password(password=SECRET, known=None):
+    """A verifier that knows one password, for whoever asks or for some users."""
 
-    def __init__(self, password=SECRET, known=None):
-        self.password = password
-        self.known = known
-        self.asked = []
+    def found(question):
+        return sasl.Record(question.authcid, password) if known is None or question.authcid in known else None
 
-    def __call__(self, question):
-        if isinstance(question, sasl.Authorize):
-            return NotImplemented
-        self.asked.append(question)
-        if self.known is not None and question.authcid not in self.known:
-            return None
-        return sasl.Record(question.authcid, self.password)
+    return Verifier(found)
 
 
 def concluded(exchange, response, verifier):
@@ -80,17 +75,13 @@ def concluded(exchange, response, verifier):
 # --- vectors
 
 
-def octets_of(vector, sender):
-    return [message.data for message in vector.messages if message.sender == sender]
-
-
 def channel_of(vector):
     service, _, host = vector.credentials["digest_uri"].partition("/")
     return sasl.Channel(service=service, host=host)
 
 
 def client_of(vector):
-    known, (response, *_) = vector.credentials, octets_of(vector, "client")
+    known, (response, *_) = vector.credentials, said(vector, "client")
     cnonce = directives(response)[b"cnonce"].strip(b'"')
     return client(
         known["authcid"], known["password"], channel=channel_of(vector), realm=known.get("realm"), cnonce=cnonce
@@ -101,7 +92,7 @@ def client_of(vector):
 @pytest.mark.parametrize("vector", VECTORS, ids=str)
 def test_a_client_speaks_as_the_vector_does(vector, data, shows_no_secret):
     exchange = client_of(vector)
-    (challenge, proof), (response, *rest) = octets_of(vector, "server"), octets_of(vector, "client")
+    (challenge, proof), (response, *rest) = said(vector, "server"), said(vector, "client")
     assert exchange.start() is None
     assert exchange.respond(challenge) == response
     assert rest in ([], [b""])
@@ -123,11 +114,11 @@ def test_a_client_speaks_as_the_vector_does(vector, data, shows_no_secret):
 @pytest.mark.parametrize("vector", VECTORS, ids=str)
 def test_a_server_speaks_as_the_vector_does(vector, data, shows_no_secret):
     known = vector.credentials
-    (challenge, proof), (response, *_) = octets_of(vector, "server"), octets_of(vector, "client")
+    (challenge, proof), (response, *_) = said(vector, "server"), said(vector, "client")
     nonce = directives(challenge)[b"nonce"].strip(b'"')
     exchange = server(channel=channel_of(vector), realm=known.get("realm", HOST), nonce=nonce, success_data=data)
     assert exchange.start() == sasl.Challenge(challenge)
-    verifier = Verifier(known["password"])
+    verifier = with_password(known["password"])
     event = concluded(exchange, response, verifier)
     assert verifier.asked == [sasl.FindSecret(known["authcid"], "DIGEST-MD5", HOST)]
     # The failure is the server's: its proof is not the one that ours sends.
@@ -259,7 +250,7 @@ def test_a_dialogue_that_dovecot_concluded_is_concluded_alike():
 
     exchange = server(channel=channel, nonce=nonce)
     assert exchange.start().data == b'realm="",nonce="%s",qop="auth",algorithm=md5-sess,charset=utf-8' % nonce
-    event = concluded(exchange, recorded, Verifier("wonderland"))
+    event = concluded(exchange, recorded, with_password("wonderland"))
     assert event == sasl.Challenge(b"rspauth=e73ac001f5274f146e28a8c7b7a8aaf6")
 
 
@@ -301,7 +292,7 @@ def test_a_server_without_utf_8_is_sent_latin_1():
     assert found[b"response"] == digest(b"chr\xefs:\xe4:p\xe4ss", b"n", b"c", b"imap/" + HOST.encode())
     exchange = server(realm="\xe4", nonce=b"n")
     exchange.start()
-    assert concluded(exchange, sent, Verifier("p\xe4ss")).data.startswith(b"rspauth=")
+    assert concluded(exchange, sent, with_password("p\xe4ss")).data.startswith(b"rspauth=")
 
 
 @pytest.mark.parametrize(
@@ -393,7 +384,7 @@ def test_a_response_is_smaller_than_4096_octets(shows_no_secret):
     assert len(sent) == 4095
     exchange = server(realm="r", nonce=b"n")
     exchange.start()
-    assert isinstance(concluded(exchange, sent, Verifier()), sasl.Challenge)
+    assert isinstance(concluded(exchange, sent, with_password()), sasl.Challenge)
     with pytest.raises(sasl.UsageError, match="too long") as refused:
         response_to(CHALLENGE, longest + "u", cnonce=b"c")
     shows_no_secret(refused.value, SECRET)
@@ -561,13 +552,15 @@ def test_the_channels_host_is_not_ours_where_hosts_are_given(hosts):
 
 def test_a_response_without_qop_is_one_for_authentication():
     exchange = server()
-    assert concluded(exchange, sent_to(exchange).replace(b",qop=auth", b""), Verifier()).data.startswith(b"rspauth=")
+    assert concluded(exchange, sent_to(exchange).replace(b",qop=auth", b""), with_password()).data.startswith(
+        b"rspauth="
+    )
 
 
 def test_a_client_may_quote_more_than_it_has_to():
     exchange = server()
     quoted = re.sub(rb"(nc|response|qop|charset)=([^,]+)", rb'\1="\2"', sent_to(exchange))
-    assert concluded(exchange, quoted, Verifier()).data.startswith(b"rspauth=")
+    assert concluded(exchange, quoted, with_password()).data.startswith(b"rspauth=")
 
 
 def test_who_acts_as_another_user_has_to_be_authorized():
@@ -580,7 +573,7 @@ def test_who_acts_as_another_user_has_to_be_authorized():
 
 def test_an_unknown_user_and_a_wrong_password_look_alike():
     failures = []
-    for verifier in (Verifier(known=()), Verifier("another")):
+    for verifier in (with_password(known=()), with_password("another")):
         exchange = server()
         challenge = exchange.start()
         assert type(challenge) is sasl.Challenge
@@ -597,13 +590,13 @@ def test_the_password_of_an_unknown_user_cannot_be_guessed_either():
 
     exchange = server()
     sent = sent_to(exchange, password=digest_md5._DECOY)
-    assert concluded(exchange, sent, Verifier(known=())).kind == "credentials"
+    assert concluded(exchange, sent, with_password(known=())).kind == "credentials"
 
 
 @pytest.mark.parametrize("password", [SECRET, sasl.Secret(SECRET)], ids=["str", "Secret"])
 def test_a_record_holds_the_password_as_it_is_or_wrapped(password):
     exchange = server()
-    assert concluded(exchange, sent_to(exchange), Verifier(password)).data.startswith(b"rspauth=")
+    assert concluded(exchange, sent_to(exchange), with_password(password)).data.startswith(b"rspauth=")
 
 
 def test_an_empty_password_is_nobodys():
@@ -612,13 +605,13 @@ def test_an_empty_password_is_nobodys():
     nonce = directives(challenge)[b"nonce"].strip(b'"')
     message = GOOD.replace(b'"r"', b'""').replace(b'"n"', b'"%s"' % nonce)
     value = digest(b"chris::", nonce, b"c", b"imap/" + HOST.encode())
-    assert concluded(exchange, message.replace(b"0" * 32, value), Verifier("")).kind == "credentials"
+    assert concluded(exchange, message.replace(b"0" * 32, value), with_password("")).kind == "credentials"
 
 
 @pytest.mark.parametrize("held", [SECRET.encode(), None, 7])
 def test_a_record_without_a_password_is_the_verifiers_fault(held, shows_no_secret):
     exchange = server()
-    failure = concluded(exchange, sent_to(exchange), Verifier(held))
+    failure = concluded(exchange, sent_to(exchange), with_password(held))
     assert failure.kind == "unavailable"
     assert "password" in failure.reason
     shows_no_secret(failure, SECRET)
@@ -636,7 +629,7 @@ def test_a_response_without_a_challenge_is_refused():
 
 def test_success_data_is_answered_by_nothing():
     exchange = server()
-    event = concluded(exchange, sent_to(exchange), Verifier())
+    event = concluded(exchange, sent_to(exchange), with_password())
     assert type(event) is sasl.Challenge
     assert exchange.receive(b"x").kind == "malformed"
 
@@ -716,7 +709,7 @@ def test_both_sides_agree(authcid, password, authzid, realm, *, named, wrong, ba
     if response is None:
         assert unclean or bare or not authcid or not password or not password.isprintable()
         return
-    verifier = Verifier(password + "x" if wrong else password)
+    verifier = with_password(password + "x" if wrong else password)
     question = serving.receive(response)
     latin = realm.encode().decode("latin-1") if bare else realm  # what UTF-8 says to whom it is not announced
     if latin != realm:
@@ -733,25 +726,11 @@ def test_both_sides_agree(authcid, password, authzid, realm, *, named, wrong, ba
     assert serving.receive(b"") == sasl.Success(identity="whoever", authcid=authcid)
 
 
-@st.composite
-def changed(draw, message):
-    octets = bytearray(message)
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(octets)))
-        until = min(len(octets), place + draw(st.integers(0, 9)))
-        piece = draw(
-            st.sampled_from([b"", b"\0", b'"', b",", b"\\", b" ", b"=", b",x=y", b',authzid="x"', b"\xc3\xa4"])
-            | st.binary(max_size=2)
-            | st.just(bytes(octets[place:until]))
-        )
-        octets[place : draw(st.sampled_from([place, until]))] = piece
-    return bytes(octets)
-
-
+PIECES = [b"", b"\0", b'"', b",", b"\\", b" ", b"=", b",x=y", b',authzid="x"', b"\xc3\xa4"]
 SENT = response_to(CHALLENGE, "j\xf6rg", authzid="boss", cnonce=b"cnonce")
 
 
-@given(changed(SENT))
+@given(changed(SENT, PIECES, longest=9))
 @example(SENT.replace(b"boss", b"b\\oss"))
 @example(SENT + b", x=y")
 def test_a_changed_response_succeeds_only_if_it_says_the_same(message):
@@ -778,7 +757,7 @@ def test_the_response_that_is_changed_succeeds_as_it_is():
 RIGHT = b"rspauth=" + digest(b"chris:r:" + SECRET.encode(), b"n", b"c", b"imap/elwood.innosoft.com", verb=b"")
 
 
-@given(changed(RIGHT))
+@given(changed(RIGHT, PIECES, longest=9))
 @example(RIGHT)
 @example(b" rspauth = %s , x=y" % RIGHT[8:])
 def test_a_changed_proof_is_believed_only_if_it_says_the_same(proof):
@@ -796,7 +775,7 @@ def test_a_changed_proof_is_believed_only_if_it_says_the_same(proof):
 octets = st.one_of(
     st.binary(max_size=40),
     st.sampled_from([b"", CHALLENGE, GOOD, SENT, RIGHT, bytes(70_000), b'nonce="n",algorithm=md5-sess', b'a="\\']),
-    changed(CHALLENGE),
+    changed(CHALLENGE, PIECES, longest=9),
 )
 client_calls = st.lists(
     st.one_of(

@@ -7,33 +7,16 @@ import pytest
 import sasl
 import sasl.spec
 
+from ..support.exchanges import Verifier, served, two_steps
+
 VECTORS = sasl.spec.vectors("external")
 CASES = sasl.spec.cases("external_server")
 CERTIFICATE = b"\x30\x82 a certificate in DER"
 
-two_steps = pytest.mark.parametrize("two_step", [False, True], ids=["initial", "two-step"])
 
-
-class Tls:
-    """Says whom the certificate names, and keeps what it was asked."""
-
-    def __init__(self, identity):
-        self.identity = identity
-        self.asked = []
-
-    def __call__(self, question):
-        if isinstance(question, sasl.Authorize):
-            return NotImplemented
-        self.asked.append(question)
-        return sasl.Rejected("no certificate") if self.identity is None else sasl.Accepted(self.identity)
-
-
-def served(message, *, two_step=False, **options):
-    exchange = sasl.server("EXTERNAL", **options)
-    if two_step:
-        assert exchange.start() == sasl.Challenge(b"")
-        return exchange, exchange.receive(message)
-    return exchange, exchange.start(message)
+def named(identity):
+    """A verifier that knows whom the certificate names."""
+    return Verifier(lambda _: sasl.Rejected("no certificate") if identity is None else sasl.Accepted(identity))
 
 
 # --- the data
@@ -63,8 +46,8 @@ def test_a_client_sends_and_concludes_what_the_vector_says(vector, deferred):
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if "server" in vector.sides], ids=str)
 def test_a_server_concludes_what_the_vector_says(vector, two_step):
     (message,) = (message.data for message in vector.messages)
-    tls = Tls(vector.credentials["external_identity"])
-    exchange, event = served(message, two_step=two_step, certificate=CERTIFICATE)
+    tls = named(vector.credentials["external_identity"])
+    exchange, event = served("EXTERNAL", message, two_step=two_step, certificate=CERTIFICATE)
     event = sasl.settle(exchange, event, tls)
     if vector.expected["outcome"] == "success":
         assert event == sasl.Success(identity=vector.expected["authcid"], authcid=vector.expected["authcid"])
@@ -82,8 +65,8 @@ def test_a_server_takes_or_refuses_what_the_corpus_says(case, two_step):
     assert (case.role, case.mechanism) == ("server", "EXTERNAL")
     (message,) = (step.data for step in case.steps)
     identity = case.params["external_identity"]
-    tls = Tls(identity)
-    exchange, event = served(message, two_step=two_step)
+    tls = named(identity)
+    exchange, event = served("EXTERNAL", message, two_step=two_step)
     event = sasl.settle(exchange, event, tls)
     if case.expect == "accept":
         assert event == sasl.Success(identity=identity, authcid=identity)
@@ -129,24 +112,24 @@ def test_nothing_follows_the_authzid(challenge):
 
 
 def test_a_verifier_is_given_the_certificate_and_nothing_of_it_is_shown(shows_no_secret):
-    _, question = served(b"", certificate=CERTIFICATE)
+    _, question = served("EXTERNAL", b"", certificate=CERTIFICATE)
     assert question == sasl.CheckCertificate(CERTIFICATE, None)
     shows_no_secret(question, CERTIFICATE)
 
 
 def test_without_a_certificate_the_verifier_is_asked_all_the_same():
-    exchange, question = served(b"tim")
+    exchange, question = served("EXTERNAL", b"tim")
     assert question == sasl.CheckCertificate(None, "tim")
     assert exchange.answer(sasl.Rejected("no certificate")) == sasl.Failure("credentials", "no certificate")
 
 
 def test_a_server_whose_verifier_knows_no_certificates_is_unavailable():
-    exchange, question = served(b"tim")
+    exchange, question = served("EXTERNAL", b"tim")
     assert sasl.settle(exchange, question, lambda _: NotImplemented).kind == "unavailable"
 
 
 def test_who_acts_as_another_user_has_to_be_authorized():
-    exchange, _ = served(b"root", certificate=CERTIFICATE)
+    exchange, _ = served("EXTERNAL", b"root", certificate=CERTIFICATE)
     assert exchange.answer(sasl.Accepted("tim")) == sasl.Authorize("tim", "root")
     assert exchange.answer(sasl.Accepted("root")) == sasl.Success(identity="root", authcid="tim")
 
@@ -154,25 +137,25 @@ def test_who_acts_as_another_user_has_to_be_authorized():
 def test_the_authzid_is_prepared_unless_told_so():
     message = "\u2168\u00ad".encode()
     for options, authzid in (({}, "IX"), ({"prepare": False}, "\u2168\u00ad")):
-        exchange, question = served(message, **options)
+        exchange, question = served("EXTERNAL", message, **options)
         assert question == sasl.CheckCertificate(None, authzid)
         assert exchange.answer(sasl.Accepted("tim")) == sasl.Authorize("tim", authzid)
 
 
 @pytest.mark.parametrize("authzid", ["\u00ad", "\ue000"], ids=ascii)
 def test_an_authzid_that_cannot_be_prepared_is_nobody_and_not_oneself(authzid):
-    _, event = served(authzid.encode())
+    _, event = served("EXTERNAL", authzid.encode())
     assert (type(event), event.kind) == (sasl.Failure, "credentials")
 
 
 def test_an_authzid_that_is_too_long_to_prepare_is_a_limit():
-    assert served(b"u" * 1025)[1].kind == "limit"
+    assert served("EXTERNAL", b"u" * 1025)[1].kind == "limit"
 
 
 @pytest.mark.parametrize("message", [b"\0", b"\t", b"a\nb", b"\x7f", b"\xc2\x85", b"\xc0\x80", b"\xed\xa0\x80"])
 def test_a_server_refuses_what_is_no_authzid_whether_it_prepares_or_not(message):
     for options in ({}, {"prepare": False}):
-        _, event = served(message, **options)
+        _, event = served("EXTERNAL", message, **options)
         assert (type(event), event.kind) == (sasl.Failure, "malformed")
 
 

@@ -7,14 +7,12 @@ import pytest
 import sasl
 import sasl.spec
 
+from ..support.exchanges import accept, prompt, said
+
 VECTORS = sasl.spec.vectors("login")
 CASES = sasl.spec.cases("login_mech")
 USERNAME, PASSWORD = sasl.Challenge(b"Username:"), sasl.Challenge(b"Password:")
 SECRET = "S3cr3t pa55word"
-
-
-def sent(vector, sender):
-    return [message.data for message in vector.messages if message.sender == sender]
 
 
 def started(authcid="tim", password=SECRET, *, authzid=None, **options):
@@ -34,22 +32,13 @@ def served(user, password, *, initial=False, **options):
     return (exchange, exchange.receive(password)) if isinstance(event, sasl.Challenge) else (exchange, event)
 
 
-def prompt(event):
-    assert isinstance(event, sasl.Challenge)
-    return event.data
-
-
-def accept(question):
-    return NotImplemented if isinstance(question, sasl.Authorize) else sasl.Accepted(question.authcid)
-
-
 # --- the data
 
 
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if "client" in vector.sides], ids=str)
 def test_a_client_answers_what_the_vector_says(vector, shows_no_secret):
     exchange = started(vector.credentials["authcid"], vector.credentials["password"])
-    for challenge, answer in zip(sent(vector, "server"), sent(vector, "client"), strict=True):
+    for challenge, answer in zip(said(vector, "server"), said(vector, "client"), strict=True):
         assert exchange.respond(challenge) == answer
     shows_no_secret(exchange, vector.credentials["password"])
     exchange.succeed()
@@ -60,7 +49,7 @@ def test_a_client_answers_what_the_vector_says(vector, shows_no_secret):
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if "server" in vector.sides], ids=str)
 def test_a_server_takes_what_the_client_of_the_vector_sends(vector, initial):
     """The prompts are its own: a client does not look at them."""
-    exchange, question = served(*sent(vector, "client"), initial=initial)
+    exchange, question = served(*said(vector, "client"), initial=initial)
     known = vector.credentials
     assert question == sasl.CheckPassword(known["authcid"], sasl.Secret(known["password"]))
     expected = vector.expected["authcid"]

@@ -11,14 +11,18 @@ from hypothesis import strategies as st
 import sasl
 from sasl.prep import saslprep
 
+from ..support.properties import (
+    called_by_a_client,
+    called_by_a_server,
+    calls_of_a_client,
+    calls_of_a_server,
+    changed,
+    names,
+)
+
 SECRET = "S3cr3t.pa55word/of-20+="
 CHALLENGE = b"<1896.697170952@postoffice.reston.mci.net>"
 
-anything = st.text(st.characters(), max_size=12)  # lone surrogates and controls among it
-likely = st.text(
-    st.sampled_from("abZ09 @.,=-_\\/\u00aa\u00ad\u00e9\u0627\u200b\u2168\ufb01\U0001f600"), min_size=1, max_size=12
-)
-names = st.one_of(likely, anything)
 visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
 mechanisms = st.sampled_from(["LOGIN", "CRAM-MD5", "EXTERNAL", "ANONYMOUS"])
 
@@ -116,25 +120,14 @@ def test_names_of_plain_ascii_are_always_sent(mechanism, name):
 
 # --- a message that was changed on its way says what its octets say, or nothing
 
-pieces = st.sampled_from([b"", b"\0", b"\n", b" ", b"@", b"0", b"a", b"A", b"\xc3", b"\xc2\x85", b"\xcc\x81"])
-
-
-@st.composite
-def changed(draw, original):
-    message = bytearray(original)
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(message)))
-        until = min(len(message), place + draw(st.integers(0, 6)))
-        piece = draw(st.one_of(pieces, st.binary(max_size=3), st.just(bytes(message[place:until]))))
-        message[place : draw(st.sampled_from([place, until]))] = piece
-    return bytes(message)
+PIECES = [b"", b"\0", b"\n", b" ", b"@", b"0", b"a", b"A", b"\xc3", b"\xc2\x85", b"\xcc\x81"]
 
 
 def is_refusal(event):
     return isinstance(event, sasl.Failure) and event.kind in ("malformed", "credentials", "limit")
 
 
-@given(user=changed(b"the user"), password=changed(b"the password"))
+@given(user=changed(b"the user", PIECES), password=changed(b"the password", PIECES))
 def test_a_login_server_hands_on_the_octets_that_it_got_or_none(user, password):
     exchange = server("LOGIN", prepare=False)
     event = exchange.start(user)
@@ -147,7 +140,7 @@ def test_a_login_server_hands_on_the_octets_that_it_got_or_none(user, password):
 RESPONSE = b"the user " + hmac.digest(SECRET.encode(), CHALLENGE, "md5").hex().encode()
 
 
-@given(changed(RESPONSE))
+@given(changed(RESPONSE, PIECES))
 def test_a_cram_md5_response_that_was_changed_lets_nobody_in_but_whom_it_names_with_the_right_hash(response):
     exchange = server("CRAM-MD5", prepare=False)
     exchange.start()
@@ -162,7 +155,7 @@ def test_a_cram_md5_response_that_was_changed_lets_nobody_in_but_whom_it_names_w
         assert event == sasl.Failure("credentials", "wrong password")
 
 
-@given(changed(CHALLENGE))
+@given(changed(CHALLENGE, PIECES))
 def test_an_answer_to_a_challenge_that_was_changed_lets_nobody_in(challenge):
     exchange, ours = server("CRAM-MD5"), client("CRAM-MD5")
     exchange.start()
@@ -173,7 +166,7 @@ def test_an_answer_to_a_challenge_that_was_changed_lets_nobody_in(challenge):
         assert isinstance(event, sasl.Authorize if challenge == CHALLENGE else sasl.Failure)
 
 
-@given(changed(b"user@example.com"))
+@given(changed(b"user@example.com", PIECES))
 def test_an_external_or_anonymous_server_hands_on_the_octets_that_it_got_or_none(message):
     for mechanism, options in (("EXTERNAL", {"prepare": False}), ("ANONYMOUS", {})):
         event = server(mechanism, **options).start(message)
@@ -189,33 +182,13 @@ octets = st.one_of(
     st.sampled_from([b"", b"*", b"=", b"user", b"Username:", b"Password:", CHALLENGE, bytes(70_000), b"a" * 2_000]),
     st.just(b"user " + RESPONSE.rpartition(b" ")[2]),
 )
-client_calls = st.lists(
-    st.one_of(
-        st.tuples(st.sampled_from(["respond", "succeed"]), octets),
-        st.sampled_from([("succeed", None), ("fail",), ("cancel",), ("defer",), ("start",)]),
-    ),
-    max_size=6,
-)
 
 
-@given(mechanism=mechanisms, calls=client_calls)
+@given(mechanism=mechanisms, calls=calls_of_a_client(octets))
 @example(mechanism="LOGIN", calls=[("respond", b"")] * 4)
 @example(mechanism="CRAM-MD5", calls=[("respond", CHALLENGE)] * 2)
 def test_nothing_but_sasl_errors_leaves_a_client_and_none_shows_the_secret(mechanism, calls, shows_no_secret):
-    exchange = client(mechanism)
-    sent = [exchange.start() or b""]
-    for call, *arguments in calls:
-        try:
-            result = getattr(exchange, call)(*arguments)
-        except sasl.SASLError as error:
-            shows_no_secret(error, SECRET)
-        else:
-            if call == "respond":
-                sent.append(result)
-            elif call == "fail":
-                assert isinstance(result, sasl.SASLError)
-                shows_no_secret(result, SECRET)
-        shows_no_secret(exchange, SECRET)
+    sent, _ = called_by_a_client(client(mechanism), calls, lambda thing: shows_no_secret(thing, SECRET))
     assert sum(SECRET.encode() in message for message in sent) <= (mechanism == "LOGIN")
 
 
@@ -225,20 +198,13 @@ ASKED = {
     "EXTERNAL": sasl.CheckCertificate,
     "ANONYMOUS": sasl.CheckAnonymous,
 }
-answers = st.sampled_from(
-    [
-        *(sasl.Accepted(name) for name in ("user", "x")),
-        *(sasl.Record("user", value) for value in (SECRET, sasl.Secret(SECRET), "x", None)),
-        *(sasl.Rejected(), sasl.Unavailable(), None, NotImplemented, "yes", True),
-    ]
-)
-server_calls = st.lists(
-    st.one_of(st.tuples(st.just("receive"), octets), st.tuples(st.just("answer"), answers), st.just(("cancel",))),
-    max_size=6,
-)
+YES = [
+    *(sasl.Accepted(name) for name in ("user", "x")),
+    *(sasl.Record("user", value) for value in (SECRET, sasl.Secret(SECRET), "x", None)),
+]
 
 
-@given(mechanism=mechanisms, first=st.one_of(st.none(), octets), calls=server_calls)
+@given(mechanism=mechanisms, first=st.one_of(st.none(), octets), calls=calls_of_a_server(octets, YES))
 @example(
     mechanism="CRAM-MD5",
     first=None,
@@ -249,20 +215,6 @@ server_calls = st.lists(
     ],
 )
 def test_a_server_answers_any_octets_by_events_and_says_yes_only_after_two_of_its_verifier(mechanism, first, calls):
-    exchange = server(mechanism)
-    events = [exchange.start(first)]
-    accepted = []
-    for call, *arguments in calls:
-        question = events[-1]
-        try:
-            events.append(getattr(exchange, call)(*arguments))
-        except sasl.UsageError:
-            continue
-        if call == "answer" and isinstance(arguments[0], sasl.Accepted | sasl.Record):
-            accepted.append(type(question))
-        elif call == "answer" and arguments[0] is NotImplemented and isinstance(question, sasl.Authorize):
-            accepted += [sasl.Authorize] if question.authzid in (None, question.identity) else []
-    for event in events:
-        assert isinstance(event, sasl.Challenge | sasl.Question | sasl.Success | sasl.Failure)
-    if any(isinstance(event, sasl.Success) for event in events):
+    succeeded, accepted = called_by_a_server(server(mechanism), first, calls)
+    if succeeded:
         assert accepted == [ASKED[mechanism], sasl.Authorize]

@@ -7,10 +7,6 @@ import pytest
 import sasl
 
 
-def accept(question):
-    return NotImplemented if isinstance(question, sasl.Authorize) else sasl.Accepted(question.authcid)
-
-
 def test_names_go_out_as_they_are_and_are_prepared_by_the_server():
     message = sasl.client("PLAIN", sasl.Password("\u2168", "p\u00aass")).start()
     assert message == "\0\u2168\0p\u00aass".encode()

@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 import sasl
 from sasl.prep import saslprep
 
+from ..support.properties import (
+    called_by_a_client,
+    called_by_a_server,
+    calls_of_a_client,
+    calls_of_a_server,
+    changed,
+    names,
+)
+
 SECRET = "S3cr3t.t0ken/of-20+="
 
-anything = st.text(st.characters(), max_size=12)  # lone surrogates and controls among it
-likely = st.text(
-    st.sampled_from("abZ09 @.,=-_\\/\u00aa\u00ad\u00e9\u0627\u200b\u2168\ufb01\U0001f600"), min_size=1, max_size=12
-)
-names = st.one_of(likely, anything)
 tokens = st.one_of(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20), names)
 hosts = st.one_of(st.none(), st.from_regex(r"[a-zA-Z0-9.:\[\]-]{0,20}", fullmatch=True), names)
 ports = st.one_of(st.none(), st.integers(-1, 70_000))
@@ -124,23 +128,13 @@ ORIGINAL = {
 }
 
 
-@st.composite
-def mutated(draw):
-    mechanism = draw(mechanisms)
-    message = bytearray(ORIGINAL[mechanism])
-    for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(message)))
-        until = min(len(message), place + draw(st.integers(0, 6)))
-        piece = draw(
-            st.sampled_from([b"", b"\0", b"\x01", b"=", b",", b" ", b"a=", b"\xc3", b"auth=", message[place:until]])
-        )
-        message[place : draw(st.sampled_from([place, until]))] = draw(st.one_of(st.just(piece), st.binary(max_size=3)))
-    return mechanism, bytes(message)
+PIECES = [b"", b"\0", b"\x01", b"=", b",", b" ", b"a=", b"\xc3", b"auth="]
+mutated = mechanisms.flatmap(lambda name: st.tuples(st.just(name), changed(ORIGINAL[name], PIECES)))
 
 
-@given(mutated())
-def test_a_changed_message_never_says_anything_but_its_octets(changed):
-    mechanism, message = changed
+@given(mutated)
+def test_a_changed_message_never_says_anything_but_its_octets(mutated):
+    mechanism, message = mutated
     exchange = sasl.server(mechanism, prepare=False) if mechanism == "PLAIN" else sasl.server(mechanism)
     event = exchange.start(message)
     if isinstance(event, sasl.CheckPassword):
@@ -179,64 +173,23 @@ octets = st.one_of(
     ),
     st.sampled_from(list(ORIGINAL.values())),
 )
-client_calls = st.lists(
-    st.one_of(
-        st.tuples(st.sampled_from(["respond", "succeed"]), octets),
-        st.sampled_from([("succeed", None), ("fail",), ("cancel",), ("defer",), ("start",)]),
-    ),
-    max_size=6,
-)
 
 
-@given(mechanism=mechanisms, calls=client_calls)
+@given(mechanism=mechanisms, calls=calls_of_a_client(octets))
 def test_nothing_but_sasl_errors_leaves_a_client_and_none_shows_the_secret(mechanism, calls, shows_no_secret):
     credentials = sasl.Password("user", SECRET) if mechanism == "PLAIN" else sasl.Bearer("user", SECRET)
     exchange = sasl.client(mechanism, credentials)
-    sent = [exchange.start()]
-    deferred = False
-    for call, *arguments in calls:
-        try:
-            result = getattr(exchange, call)(*arguments)
-        except sasl.SASLError as error:
-            shows_no_secret(error, SECRET)
-        else:
-            deferred = deferred or call == "defer"
-            if call == "respond":
-                sent.append(result)
-            elif call == "fail":
-                assert isinstance(result, sasl.SASLError)
-                shows_no_secret(result, SECRET)
-        shows_no_secret(exchange, SECRET)
+    sent, deferred = called_by_a_client(exchange, calls, lambda thing: shows_no_secret(thing, SECRET))
     assert sum(SECRET.encode() in message for message in sent) == (2 if deferred and len(sent) > 1 else 1)
 
 
-answers = st.sampled_from(
-    [sasl.Accepted("user"), sasl.Accepted("x"), sasl.Rejected(), sasl.Unavailable(), None, NotImplemented, "yes", True]
-)
-server_calls = st.lists(
-    st.one_of(st.tuples(st.just("receive"), octets), st.tuples(st.just("answer"), answers), st.just(("cancel",))),
-    max_size=6,
-)
+YES = [sasl.Accepted("user"), sasl.Accepted("x")]
 
 
-@given(mechanism=mechanisms, first=st.one_of(st.none(), octets), calls=server_calls)
+@given(mechanism=mechanisms, first=st.one_of(st.none(), octets), calls=calls_of_a_server(octets, YES))
 def test_a_server_answers_any_octets_by_events_and_says_yes_only_after_two_of_its_verifier(mechanism, first, calls):
-    exchange = sasl.server(mechanism)
-    events = [exchange.start(first)]
-    accepted = []
-    for call, *arguments in calls:
-        question = events[-1]
-        try:
-            events.append(getattr(exchange, call)(*arguments))
-        except sasl.UsageError:
-            continue
-        if call == "answer" and isinstance(arguments[0], sasl.Accepted):
-            accepted.append(type(question))
-        elif call == "answer" and arguments[0] is NotImplemented and isinstance(question, sasl.Authorize):
-            accepted += [sasl.Authorize] if question.authzid in (None, question.identity) else []
-    for event in events:
-        assert isinstance(event, sasl.Challenge | sasl.Question | sasl.Success | sasl.Failure)
-    if any(isinstance(event, sasl.Success) for event in events):
+    succeeded, accepted = called_by_a_server(sasl.server(mechanism), first, calls)
+    if succeeded:
         assert accepted in ([sasl.CheckPassword, sasl.Authorize], [sasl.CheckToken, sasl.Authorize])
 
 

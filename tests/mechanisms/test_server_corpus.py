@@ -10,23 +10,17 @@ import pytest
 import sasl
 import sasl.spec
 
+from ..support.exchanges import Verifier
+
 CASES = [*sasl.spec.cases("plain_server"), *sasl.spec.cases("xoauth2_server"), *sasl.spec.cases("oauthbearer_server")]
 KIND = {"malformed": "malformed", "limit": "limit", "reject": "credentials"}
 
 
-class Verifier:
-    """Accepts everything but the token "expired"; keeps what it was asked. Authorization is left to the default."""
-
-    def __init__(self):
-        self.asked = []
-
-    def __call__(self, question):
-        if isinstance(question, sasl.Authorize):
-            return NotImplemented
-        self.asked.append(question)
-        if isinstance(question, sasl.CheckPassword):
-            return sasl.Accepted(question.authcid)
-        return sasl.Rejected("too old") if question.token == "expired" else sasl.Accepted("user@example.com")
+def answer(question):
+    """Accept everything but the token "expired"."""
+    if isinstance(question, sasl.CheckPassword):
+        return sasl.Accepted(question.authcid)
+    return sasl.Rejected("too old") if question.token == "expired" else sasl.Accepted("user@example.com")
 
 
 def server(case):
@@ -81,7 +75,7 @@ def play(exchange, case, verifier, *, two_step):
 @pytest.mark.parametrize("two_step", [False, True], ids=["initial", "two-step"])
 @pytest.mark.parametrize("case", [case for case in CASES if case.expect in KIND], ids=str)
 def test_what_is_wrong_with_a_message_ends_in_a_failure_of_its_kind(case, two_step, shows_no_secret):
-    exchange, verifier = server(case), Verifier()
+    exchange, verifier = server(case), Verifier(answer)
     event, _ = play(exchange, case, verifier, two_step=two_step)
     assert type(event) is sasl.Failure
     assert event.kind == KIND[case.expect]
@@ -96,7 +90,7 @@ def test_what_is_wrong_with_a_message_ends_in_a_failure_of_its_kind(case, two_st
 @pytest.mark.parametrize("two_step", [False, True], ids=["initial", "two-step"])
 @pytest.mark.parametrize("case", [case for case in CASES if case.expect == "accept"], ids=str)
 def test_a_good_message_reaches_the_verifier_as_it_is(case, two_step):
-    exchange, verifier = server(case), Verifier()
+    exchange, verifier = server(case), Verifier(answer)
     event, authorize = play(exchange, case, verifier, two_step=two_step)
     told = handed_over(verifier, authorize)
     assert {name: told[name] for name in case.values} == case.values
@@ -111,7 +105,7 @@ def test_a_good_message_reaches_the_verifier_as_it_is(case, two_step):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.expect == "challenge"], ids=str)
 def test_no_initial_response_is_answered_by_a_challenge(case):
-    verifier = Verifier()
+    verifier = Verifier(answer)
     event, _ = play(server(case), case, verifier, two_step=False)
     assert event == sasl.Challenge(case.output)
     assert verifier.asked == []
@@ -119,7 +113,7 @@ def test_no_initial_response_is_answered_by_a_challenge(case):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.expect == "state"], ids=str)
 def test_what_comes_after_the_end_changes_nothing(case, shows_no_secret):
-    exchange, verifier = server(case), Verifier()
+    exchange, verifier = server(case), Verifier(answer)
     event, _ = play(exchange, case, verifier, two_step=False)
     assert event == sasl.Success(identity="u", authcid="u")
     with pytest.raises(sasl.UsageError) as refused:

@@ -10,6 +10,8 @@ import sasl
 import sasl.spec
 from sasl.prep import saslprep
 
+from ..support.exchanges import said
+
 VECTORS = [*sasl.spec.vectors("plain"), *sasl.spec.vectors("xoauth2"), *sasl.spec.vectors("oauthbearer")]
 
 
@@ -18,17 +20,13 @@ def side(name):
     return pytest.mark.parametrize("vector", chosen, ids=lambda vector: f"{vector.mechanism}-{vector}")
 
 
-def ours(vector, sender):
-    return [message.data for message in vector.messages if message.sender == sender]
-
-
 def secret_of(vector):
     """The password or token; what comes with it where that is a name, too, or so short that it stands anywhere."""
     known = vector.credentials
     secret = known.get("password") or known.get("token")
     if secret and secret not in (known.get("authcid"), "expired"):
         return secret
-    return ours(vector, "client")[0]
+    return said(vector, "client")[0]
 
 
 def client(vector):
@@ -45,12 +43,12 @@ def client(vector):
 @side("client")
 def test_a_client_sends_and_concludes_what_the_vector_says(vector, deferred, shows_no_secret):
     exchange = client(vector)
-    first, *answers = ours(vector, "client")
+    first, *answers = said(vector, "client")
     assert exchange.start() == first
     if deferred:
         exchange.defer()
         assert exchange.respond(b"Go ahead") == first
-    for challenge, answer in zip(ours(vector, "server"), answers, strict=True):
+    for challenge, answer in zip(said(vector, "server"), answers, strict=True):
         assert exchange.respond(challenge) == answer
     shows_no_secret(exchange, secret_of(vector))
     if vector.expected["outcome"] == "success":
@@ -93,14 +91,14 @@ class Verifier:
         assert (question.host, question.port) == (known.get("host"), known.get("port"))
         if expected["outcome"] == "success":
             return sasl.Accepted(expected["authcid"])
-        return sasl.Rejected("no longer valid", detail=json.loads(ours(self.vector, "server")[0]))
+        return sasl.Rejected("no longer valid", detail=json.loads(said(self.vector, "server")[0]))
 
 
 def server(vector):
     known, options = vector.credentials, dict(vector.options)
     if known.get("token") == "":  # the client asks for the scope: nobody but the server itself can tell
         options["scope"] = vector.expected.get("server_scope", "example_scope")
-        options["openid_configuration"] = json.loads(ours(vector, "server")[0])["openid-configuration"]
+        options["openid_configuration"] = json.loads(said(vector, "server")[0])["openid-configuration"]
     host, port = (known.get(f"server_{what}", known.get(what)) for what in ("host", "port"))
     return sasl.server(vector.mechanism, channel=sasl.Channel(tls=True, host=host, port=port), **options)
 
@@ -109,7 +107,7 @@ def server(vector):
 @side("server")
 def test_a_server_answers_and_concludes_what_the_vector_says(vector, two_step, shows_no_secret):
     exchange, verifier = server(vector), Verifier(vector)
-    first, *answers = ours(vector, "client")
+    first, *answers = said(vector, "client")
     if two_step:
         assert exchange.start() == sasl.Challenge(b"")
     event = sasl.settle(exchange, exchange.receive(first) if two_step else exchange.start(first), verifier)
@@ -119,8 +117,8 @@ def test_a_server_answers_and_concludes_what_the_vector_says(vector, two_step, s
         assert verifier.asked == []
         shows_no_secret(event, first)
         return
-    if ours(vector, "server"):
-        assert json.loads(event.data) == json.loads(ours(vector, "server")[0])
+    if said(vector, "server"):
+        assert json.loads(event.data) == json.loads(said(vector, "server")[0])
         event = exchange.receive(answers[0]) if answers else exchange.cancel()
     if vector.expected["outcome"] == "success":
         identity = saslprep(vector.expected["authcid"])

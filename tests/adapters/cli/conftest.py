@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -12,12 +11,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
 import pytest
 
 from sasl.adapters.cli import main
 from sasl.adapters.reference import running
+
+from ...support.leaks import seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +50,6 @@ class Result:
         return found
 
 
-def forms(secret: str) -> list[str]:
-    """How a secret could be seen: as it is, in base64 at each offset, in hex, in a URL."""
-    octets = secret.encode()
-    encoded = [base64.b64encode(b"\0" * offset + octets)[4 * bool(offset) : -4].decode() for offset in range(3)]
-    return [secret, *encoded, octets.hex(), quote(secret)]
-
-
 class Run(Protocol):
     """Calls `main` with a secret in the variable SECRET."""
 
@@ -70,9 +63,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         capsys.readouterr()
         code = main(arguments)
         captured = capsys.readouterr()
-        seen = captured.out + captured.err
-        assert [form for form in forms(secret) if form in seen] == []
-        assert "Traceback" not in seen
+        assert seen(captured, secret) == []
+        assert "Traceback" not in captured.out + captured.err
         return Result(code, captured.out, captured.err)
 
     return call
@@ -90,7 +82,7 @@ def script(*arguments: str, secret: str = PASSWORD, **settings: Any) -> Result:
     """Run the installed script to its end."""
     with start(*arguments, secret=secret, **settings) as process:
         out, err = (text or "" for text in process.communicate(timeout=20))
-    assert [form for form in forms(secret) if form in out + err] == []
+    assert seen([out, err], secret) == []
     assert "Traceback" not in err, err
     return Result(process.returncode, out, err)
 

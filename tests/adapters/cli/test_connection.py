@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import trustme
 
     from sasl.adapters.reference import Servers
-    from tests.adapters.conftest import Speech, Stage, Turn
+    from tests.adapters.conftest import Stage
+    from tests.support.protocols import Protocol, Turn
 
     from .conftest import Result, Run
 
@@ -46,7 +47,7 @@ class Peer:
 
     def __call__(
         self,
-        speech: Speech,
+        speech: Protocol,
         turns: list[Turn],
         *options: str,
         greeting: bytes | None = None,
@@ -68,13 +69,13 @@ def peer(run: Run, stage: Stage, ca: str) -> Peer:
     return Peer(run, stage, ca)
 
 
-def offer(speech: Speech, *mechanisms: str, extra: tuple[str, ...] | None = None) -> list[Turn]:
+def offer(speech: Protocol, *mechanisms: str, extra: tuple[str, ...] | None = None) -> list[Turn]:
     """What the server offers, to a client that calls itself as ours does."""
     ((_, answer),) = speech.offer(*mechanisms) if extra is None else speech.offer(*mechanisms, extra=extra)
     return [({"imap": b"{tag} CAPABILITY", "pop": b"CAPA", "smtp": EHLO}[speech.name], answer)]
 
 
-def login(speech: Speech, *answers: Any) -> list[Turn]:
+def login(speech: Protocol, *answers: Any) -> list[Turn]:
     """A dialogue up to AUTH PLAIN and what the server makes of it."""
     return [*offer(speech, "PLAIN"), (speech.auth + b"PLAIN " + PLAIN, list(answers))]
 
@@ -84,7 +85,7 @@ BEGIN = {"imap": b"{tag} OK begin\r\n", "pop": b"+OK begin\r\n", "smtp": b"220 b
 REFUSE = {"imap": b"{tag} NO not now\r\n", "pop": b"-ERR not now\r\n", "smtp": b"454 4.7.0 not now\r\n"}
 
 
-def with_starttls(speech: Speech, *answers: Any) -> list[Turn]:
+def with_starttls(speech: Protocol, *answers: Any) -> list[Turn]:
     extra = {"imap": ("SASL-IR", "STARTTLS"), "pop": ("STLS",), "smtp": ("STARTTLS",)}[speech.name]
     capabilities = offer(speech, "PLAIN", extra=extra) * (1 + (speech.name == "pop"))  # poplib asks again
     return [*capabilities, (STARTTLS[speech.name], list(answers))]
@@ -206,7 +207,7 @@ def test_a_greeting_that_is_none(
     assert "\x1b" not in result.out
 
 
-def test_a_server_without_tls_is_76(peer: Peer, speech: Speech, run: Run, stage: Stage, ca: str) -> None:
+def test_a_server_without_tls_is_76(peer: Peer, speech: Protocol, run: Run, stage: Stage, ca: str) -> None:
     server = stage.serve(speech, [(None, CLOSE)], tls=False)
     result = run("login", f"{speech.name}s://alice@127.0.0.1:{server.port}", *PW, "--ca", ca, "--json")
     check(result, 76, "ProtocolError", "tls")
@@ -244,7 +245,7 @@ def test_a_certificate_that_nobody_vouches_for_is_76(run: Run, servers: Servers,
         assert not getattr(servers, protocol).sessions[-1].attempts
 
 
-def test_a_certificate_for_another_host_is_76(run: Run, authority: trustme.CA, ca: str, imap: Speech) -> None:
+def test_a_certificate_for_another_host_is_76(run: Run, authority: trustme.CA, ca: str, imap: Protocol) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("another.example").configure_cert(context)
     server = Server(imap.greeting, [], context, tls=True)
@@ -256,7 +257,7 @@ def test_a_certificate_for_another_host_is_76(run: Run, authority: trustme.CA, c
 
 
 def test_a_server_that_insists_on_a_client_certificate_is_76_without_one(
-    run: Run, stage: Stage, authority: trustme.CA, ca: str, imap: Speech
+    run: Run, stage: Stage, authority: trustme.CA, ca: str, imap: Protocol
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -272,20 +273,20 @@ def test_a_server_that_insists_on_a_client_certificate_is_76_without_one(
 # --- STARTTLS
 
 
-def test_starttls_begins_before_anything_is_sent(peer: Peer, speech: Speech) -> None:
+def test_starttls_begins_before_anything_is_sent(peer: Peer, speech: Protocol) -> None:
     turns = [*with_starttls(speech, BEGIN[speech.name], TLS), *login(speech, speech.yes), (None, CLOSE)]
     report = peer(speech, turns, tls=False).report()
     assert report["ok"]
     assert report["tls"]["version"].startswith("TLSv1")
 
 
-def test_a_server_without_starttls_is_78_and_nothing_is_sent(peer: Peer, speech: Speech) -> None:
+def test_a_server_without_starttls_is_78_and_nothing_is_sent(peer: Peer, speech: Protocol) -> None:
     result = peer(speech, offer(speech, "PLAIN"), tls=False)
     check(result, 78, "PolicyViolation", "policy")
     assert len(peer.heard) == 1
 
 
-def test_a_server_that_refuses_starttls_is_78(peer: Peer, speech: Speech) -> None:
+def test_a_server_that_refuses_starttls_is_78(peer: Peer, speech: Protocol) -> None:
     for options in ((), ("--allow-plaintext",)):
         result = peer(speech, with_starttls(speech, REFUSE[speech.name]), *options, tls=False)
         error = check(result, 78, "PolicyViolation", "policy")
@@ -293,29 +294,29 @@ def test_a_server_that_refuses_starttls_is_78(peer: Peer, speech: Speech) -> Non
         assert PLAIN not in b"".join(peer.heard)
 
 
-def test_octets_in_the_clear_after_starttls_are_78(peer: Peer, speech: Speech) -> None:
+def test_octets_in_the_clear_after_starttls_are_78(peer: Peer, speech: Protocol) -> None:
     injected = BEGIN[speech.name] + b"* OK injected\r\n"
     check(peer(speech, with_starttls(speech, injected), tls=False), 78, "PolicyViolation", "policy")
     assert PLAIN not in b"".join(peer.heard)
 
 
-def test_a_server_that_hangs_up_after_starttls_is_74(peer: Peer, speech: Speech) -> None:
+def test_a_server_that_hangs_up_after_starttls_is_74(peer: Peer, speech: Protocol) -> None:
     result = peer(speech, with_starttls(speech, BEGIN[speech.name], CLOSE), tls=False)
     error = result.error()
     assert (result.code, error["type"]) == (74, "ConnectionLost")
 
 
-def test_a_server_that_hangs_up_instead_of_an_answer_to_starttls_is_74(peer: Peer, speech: Speech) -> None:
+def test_a_server_that_hangs_up_instead_of_an_answer_to_starttls_is_74(peer: Peer, speech: Protocol) -> None:
     check(peer(speech, with_starttls(speech, CLOSE), tls=False), 74, "ConnectionLost")
 
 
-def test_a_server_that_knows_already_who_this_is_is_78(peer: Peer, imap: Speech) -> None:
+def test_a_server_that_knows_already_who_this_is_is_78(peer: Peer, imap: Protocol) -> None:
     turns = offer(imap, "PLAIN", extra=("STARTTLS",))
     for tls in (True, False):
         check(peer(imap, turns, greeting=b"* PREAUTH hello\r\n", tls=tls), 78, "PolicyViolation", "policy")
 
 
-def test_plaintext_is_sent_where_it_is_allowed_and_tls_is_not_to_be_had(peer: Peer, speech: Speech) -> None:
+def test_plaintext_is_sent_where_it_is_allowed_and_tls_is_not_to_be_had(peer: Peer, speech: Protocol) -> None:
     turns = [*login(speech, speech.yes), (None, CLOSE)]
     if speech.name == "pop":
         turns = [*offer(speech, "PLAIN"), *turns]  # once to find STLS, once to find AUTH
@@ -323,7 +324,7 @@ def test_plaintext_is_sent_where_it_is_allowed_and_tls_is_not_to_be_had(peer: Pe
     assert (report["ok"], report["tls"]) == (True, None)
 
 
-def test_no_starttls_begins_no_tls(peer: Peer, speech: Speech) -> None:
+def test_no_starttls_begins_no_tls(peer: Peer, speech: Protocol) -> None:
     turns = [
         *offer(speech, "PLAIN", extra=("SASL-IR", "STARTTLS", "STLS")),
         (speech.auth + b"PLAIN " + PLAIN, [speech.yes]),
@@ -333,13 +334,13 @@ def test_no_starttls_begins_no_tls(peer: Peer, speech: Speech) -> None:
     assert (report["ok"], report["tls"]) == (True, None)
 
 
-def test_a_person_is_told_that_there_was_no_tls(peer: Peer, imap: Speech) -> None:
+def test_a_person_is_told_that_there_was_no_tls(peer: Peer, imap: Protocol) -> None:
     turns = [*login(imap, imap.yes), (None, CLOSE)]
     result = peer(imap, turns, "--allow-plaintext", "--no-starttls", tls=False, json=False)
     assert "tls         none" in result.out
 
 
-def test_a_pop_server_that_does_not_know_capa_has_no_stls(peer: Peer, pop: Speech) -> None:
+def test_a_pop_server_that_does_not_know_capa_has_no_stls(peer: Peer, pop: Protocol) -> None:
     result = peer(pop, [(b"CAPA", b"-ERR what?\r\n")], tls=False)
     check(result, 78, "PolicyViolation", "policy")
 
@@ -353,7 +354,7 @@ def test_a_pop_server_that_does_not_know_capa_has_no_stls(peer: Peer, pop: Speec
     ],
     ids=["end", "empty-line", "not-ascii"],
 )
-def test_capabilities_that_cannot_be_read(peer: Peer, pop: Speech, answer: Any, code: int, name: str) -> None:
+def test_capabilities_that_cannot_be_read(peer: Peer, pop: Protocol, answer: Any, code: int, name: str) -> None:
     check(peer(pop, [(b"CAPA", answer)], tls=False), code, name)
 
 
@@ -367,7 +368,7 @@ def test_capabilities_that_cannot_be_read(peer: Peer, pop: Speech, answer: Any, 
     ids=["421", "end", "450"],
 )
 def test_a_server_that_refuses_ehlo(
-    peer: Peer, smtp: Speech, turns: list[Turn], code: int, *, name: str, kind: str | None
+    peer: Peer, smtp: Protocol, turns: list[Turn], code: int, *, name: str, kind: str | None
 ) -> None:
     check(peer(smtp, turns, tls=False), code, name, kind)
 
@@ -375,33 +376,33 @@ def test_a_server_that_refuses_ehlo(
 # --- the login
 
 
-def test_bye_in_the_middle_is_74_with_what_it_said(peer: Peer, imap: Speech, smtp: Speech) -> None:
+def test_bye_in_the_middle_is_74_with_what_it_said(peer: Peer, imap: Protocol, smtp: Protocol) -> None:
     for speech in (imap, smtp):
         error = check(peer(speech, login(speech, speech.bye, CLOSE)), 74, "ConnectionLost")
         assert "refused no credential" in error["advice"]
         assert error["detail"]["message"].startswith("the server ended the connection: ")
 
 
-def test_the_end_in_the_middle_is_74(peer: Peer, speech: Speech) -> None:
+def test_the_end_in_the_middle_is_74(peer: Peer, speech: Protocol) -> None:
     check(peer(speech, login(speech, CLOSE)), 74, "ConnectionLost")
 
 
-def test_silence_in_the_middle_is_74(peer: Peer, speech: Speech) -> None:
+def test_silence_in_the_middle_is_74(peer: Peer, speech: Protocol) -> None:
     check(peer(speech, login(speech), "--timeout", "0.5"), 74, "ConnectionLost", "timeout")
 
 
-def test_garbage_in_the_middle_is_76(peer: Peer, speech: Speech) -> None:
+def test_garbage_in_the_middle_is_76(peer: Peer, speech: Protocol) -> None:
     result = peer(speech, login(speech, b"\x1b[2J\x00garbage \xff\r\n"), "--trace")
     assert (result.code, result.error()["type"]) == (76, "ProtocolError")
     assert "\x1b" not in result.out + result.err
 
 
-def test_a_temporary_failure_is_75(peer: Peer, speech: Speech) -> None:
+def test_a_temporary_failure_is_75(peer: Peer, speech: Protocol) -> None:
     error = check(peer(speech, login(speech, speech.temporary)), 75, "TemporaryFailure", "unavailable")
     assert "same credential" in error["advice"]
 
 
-def test_what_a_server_says_reaches_no_terminal_as_a_control(peer: Peer, speech: Speech) -> None:
+def test_what_a_server_says_reaches_no_terminal_as_a_control(peer: Peer, speech: Protocol) -> None:
     evil = speech.no.replace(b"nvalid", b"\x1b]0;owned\x07\x9b31m").replace(b"Password", b"\x1b[2J\xe2\x80\xae")
     for json in (True, False):
         result = peer(speech, login(speech, evil), "--trace", json=json)
@@ -410,7 +411,7 @@ def test_what_a_server_says_reaches_no_terminal_as_a_control(peer: Peer, speech:
         assert all(char.isprintable() or char == "\n" for char in seen), ascii(seen)
 
 
-def test_a_credential_that_is_said_back_is_not_shown(peer: Peer, speech: Speech) -> None:
+def test_a_credential_that_is_said_back_is_not_shown(peer: Peer, speech: Protocol) -> None:
     for answer in (speech.yes, speech.no):
         answer = answer.rstrip(b"\r\n") + b" " + PASSWORD.encode() + b" " + PLAIN + b"\r\n"
         for json in (True, False):
@@ -418,12 +419,12 @@ def test_a_credential_that_is_said_back_is_not_shown(peer: Peer, speech: Speech)
             assert result.code in (0, 77)
 
 
-def test_a_login_counts_even_if_the_goodbye_fails(peer: Peer, speech: Speech) -> None:
+def test_a_login_counts_even_if_the_goodbye_fails(peer: Peer, speech: Protocol) -> None:
     for answer in (CLOSE, b"\x00\r\n"):
         assert peer(speech, [*login(speech, speech.yes), (None, answer)]).report()["ok"]
 
 
-def test_the_login_commands_are_for_servers_without_mechanisms(peer: Peer, imap: Speech, pop: Speech) -> None:
+def test_the_login_commands_are_for_servers_without_mechanisms(peer: Peer, imap: Protocol, pop: Protocol) -> None:
     turns: list[Turn] = [
         *offer(imap, extra=()),
         (b'{tag} LOGIN "alice" "%s"' % PASSWORD.encode(), imap.yes),
@@ -441,7 +442,7 @@ def test_the_login_commands_are_for_servers_without_mechanisms(peer: Peer, imap:
 
 
 def test_a_mechanism_that_is_off_by_default_is_used_where_it_is_named(
-    peer: Peer, imap: Speech, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, imap: Protocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = sasl.Mechanism(
         "X-OLD",

@@ -15,6 +15,8 @@ import sasl
 from sasl.adapters import cli
 from sasl.adapters.cli import main
 
+from ...support.leaks import seen
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -180,7 +182,7 @@ def test_a_bug_is_shown_by_its_place_and_not_by_its_text(
     err = capsys.readouterr().err
     assert "test_main.py" in err
     assert "in body" in err
-    assert "wonderland" not in err
+    assert seen([err], "wonderland") == []
 
 
 class _Full(io.StringIO):

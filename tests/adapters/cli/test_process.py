@@ -16,6 +16,7 @@ import pytest
 
 import sasl
 
+from ...support.leaks import seen
 from .conftest import PASSWORD, SCRIPT, at, script, start
 
 if TYPE_CHECKING:
@@ -71,17 +72,17 @@ def test_the_package_runs_as_a_module_outside_the_checkout(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "spared"),
     [
-        (["--help"], {"ssl", "asyncio", "socket", "json", "logging", "sasl.exchange.login"}),
-        (["mechs"], {"ssl", "asyncio", "subprocess", "sasl.adapters.cli.login", "sasl.adapters.imaplib"}),
-        (["mkpasswd", "--help"], {"ssl", "asyncio", "cryptography", "sasl.adapters.cli.login"}),
-        (["login", "--help"], {"asyncio", "sasl.adapters.imaplib", "sasl.adapters.smtplib", "sasl.adapters.poplib"}),
+        ("--help", {"ssl", "asyncio", "socket", "json", "logging", "sasl.exchange.login"}),
+        ("mechs", {"ssl", "asyncio", "subprocess", "sasl.adapters.cli.login", "sasl.adapters.imaplib"}),
+        ("mkpasswd --help", {"ssl", "asyncio", "cryptography", "sasl.adapters.cli.login"}),
+        ("login --help", {"asyncio", "sasl.adapters.imaplib", "sasl.adapters.smtplib", "sasl.adapters.poplib"}),
     ],
-    ids=" ".join,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_verb_loads_what_it_needs(arguments: list[str], spared: set[str]) -> None:
+def test_a_verb_loads_what_it_needs(arguments: str, spared: set[str]) -> None:
     code = (
         "import sys; from sasl.__main__ import main; "
-        f"sys.argv[1:] = {arguments!r}; main(); print(*sys.modules, file=sys.stderr)"
+        f"sys.argv[1:] = {arguments.split()!r}; main(); print(*sys.modules, file=sys.stderr)"
     )
     run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert spared & set(run.stderr.split()) == set()
@@ -160,23 +161,23 @@ def _seen(terminal: FileIO) -> bytes:
 
 
 def test_the_password_is_typed_on_a_terminal_and_not_seen(servers: Servers) -> None:
-    code, seen = typing(PASSWORD + "\n", *at(servers, "imap"))
+    code, screen = typing(PASSWORD + "\n", *at(servers, "imap"))
     assert code == 0
-    assert "Password for alice: " in seen
-    assert "logged in" in seen
-    assert PASSWORD not in seen
+    assert "Password for alice: " in screen
+    assert "logged in" in screen
+    assert seen([screen], PASSWORD) == []
 
 
 def test_a_terminal_that_gives_nothing_is_64(servers: Servers) -> None:
     for words in ("\n", "\x04"):
-        code, seen = typing(words, *at(servers, "imap"))
+        code, screen = typing(words, *at(servers, "imap"))
         assert code == 64
-        assert "no credential was given" in seen
+        assert "no credential was given" in screen
 
 
 def test_an_interrupted_prompt_is_130(servers: Servers) -> None:
-    code, seen = typing("\x03", *at(servers, "imap"))
-    assert "Traceback" not in seen
+    code, screen = typing("\x03", *at(servers, "imap"))
+    assert "Traceback" not in screen
     assert code == 130
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import imaplib
 import logging
-import poplib
-import smtplib
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sasl.adapters import reference
+
+from ...support.protocols import PROTOCOLS, b64
 
 if TYPE_CHECKING:
     import ssl
@@ -82,7 +80,7 @@ class Raw:
 
 
 def plain(authcid: str, password: str, authzid: str = "") -> str:
-    return base64.b64encode(f"{authzid}\0{authcid}\0{password}".encode()).decode()
+    return b64(f"{authzid}\0{authcid}\0{password}").decode()
 
 
 MESSAGES = {
@@ -130,40 +128,13 @@ def connect() -> Iterator[Callable[..., Raw]]:
 @contextlib.contextmanager
 def library(server: Endpoint, over: str, context: ssl.SSLContext) -> Iterator[Any]:
     """The standard library's client, connected over TLS, STARTTLS or in the clear."""
-    conn: Any
-    if server.protocol == "imap":
-        conn = (
-            imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=context, timeout=TIMEOUT)
-            if over == "TLS"
-            else imaplib.IMAP4(server.host, server.port, timeout=TIMEOUT)
-        )
-        with conn:
-            if over == "STARTTLS":
-                conn.starttls(context)
-            yield conn
-        return
-    if server.protocol == "smtp":
-        conn = (
-            smtplib.SMTP_SSL(server.host, server.tls_port, "localhost", context=context, timeout=TIMEOUT)
-            if over == "TLS"
-            else smtplib.SMTP(server.host, server.port, "localhost", timeout=TIMEOUT)
-        )
-        with conn:
-            if over == "STARTTLS":
-                conn.starttls(context=context)
-            yield conn
-        return
-    conn = (
-        poplib.POP3_SSL(server.host, server.tls_port, context=context, timeout=TIMEOUT)
-        if over == "TLS"
-        else poplib.POP3(server.host, server.port, timeout=TIMEOUT)
-    )
-    try:
+    protocol, tls = PROTOCOLS[server.protocol], over == "TLS"
+    port, secured = (server.tls_port, context) if tls else (server.port, None)
+    conn = protocol.connect(port, secured, host=server.host, timeout=TIMEOUT)
+    with conn if hasattr(conn, "__exit__") else contextlib.closing(conn):
         if over == "STARTTLS":
-            conn.stls(context)
+            protocol.start_tls(conn, context)
         yield conn
-    finally:
-        conn.close()
 
 
 @pytest.fixture(scope="session")

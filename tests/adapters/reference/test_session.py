@@ -18,10 +18,14 @@ import sasl
 from sasl.adapters import reference
 from sasl.adapters.reference import Settings
 
+from ...support.leaks import seen
+from ...support.protocols import b64
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sasl.adapters.reference import Checks, Endpoint, Servers, Verifier
+    from sasl.steps import Answer
 
 PROTOCOLS = ("imap", "pop", "smtp")
 STARTTLS = {"imap": b"a STARTTLS\r\n", "pop": b"STLS\r\n", "smtp": b"STARTTLS\r\n"}
@@ -246,7 +250,7 @@ class Slow:
         self.answers = verifier.answers
         self.asked = asyncio.Event()
 
-    async def __call__(self, question: sasl.Question) -> sasl.Answer:
+    async def __call__(self, question: sasl.Question) -> Answer:
         self.asked.set()
         await asyncio.Event().wait()
         return None
@@ -297,7 +301,7 @@ class Broken:
             raise RuntimeError("wonderland")
         return self.verifier.answers
 
-    def __call__(self, question: sasl.Question) -> sasl.Answer:
+    def __call__(self, question: sasl.Question) -> Answer:
         raise RuntimeError("wonderland")
 
 
@@ -320,7 +324,7 @@ def test_a_verifier_that_fails_is_a_temporary_failure(
         (attempt,) = getattr(servers, protocol).sessions[-1].attempts
         assert attempt.outcome == "unavailable"
     assert "RuntimeError" in caplog.text
-    assert "wonderland" not in caplog.text
+    assert seen([caplog.text], "wonderland") == []
     caplog.clear()
 
 
@@ -343,7 +347,7 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(
         assert raw.rest() == said
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert f"the {protocol} server failed with RuntimeError at {__file__}:" in record.getMessage()
-    assert "wonderland" not in caplog.text
+    assert seen([caplog.text], "wonderland") == []
     caplog.clear()
 
 
@@ -521,15 +525,15 @@ def test_neither_transcript_nor_log_nor_record_holds_a_secret(
         kept.append(repr(servers) + repr(servers.verifier))
     sink = "\n".join(kept) + caplog.text
     for secret in SECRETS:
-        for form in (secret, b64(b"\0alice\0" + secret.encode()), b64(secret.encode()), xoauth2(secret)):
-            assert form.lower() not in sink.lower()
+        assert seen([sink], secret) == []
+        for form in (b64(f"\0alice\0{secret}").decode(), b64(secret).decode(), xoauth2(secret)):
             assert form[4:-4].lower() not in sink.lower() or len(form) <= 16
 
 
 def filled(line: bytes, secret: str) -> bytes:
     for name, text in {
         b"{secret}": secret,
-        b"{b64}": b64(b"\0alice\0" + secret.encode()),
+        b"{b64}": b64(f"\0alice\0{secret}").decode(),
         b"{xoauth2}": xoauth2(secret),
         b"{padded}": secret.ljust(20, "!"),
     }.items():
@@ -537,12 +541,8 @@ def filled(line: bytes, secret: str) -> bytes:
     return line
 
 
-def b64(octets: bytes) -> str:
-    return base64.b64encode(octets).decode()
-
-
 def xoauth2(secret: str) -> str:
-    return b64(f"user=alice\x01auth=Bearer {secret}\x01\x01".encode())
+    return b64(f"user=alice\x01auth=Bearer {secret}\x01\x01").decode()
 
 
 def test_a_transcript_tells_what_the_client_did(servers: Servers, connect: Callable[..., Any]) -> None:

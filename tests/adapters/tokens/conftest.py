@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus
 
 import pytest
 
-from sasl.adapters.reference import token_endpoint
+from ...support.leaks import seen
 
 if TYPE_CHECKING:
     import ssl
@@ -20,21 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sasl.adapters.reference.token_endpoint import TokenEndpoint
-
-
-@pytest.fixture(scope="session")
-def _running() -> Iterator[TokenEndpoint]:
-    with token_endpoint.running() as running:
-        yield running
-
-
-@pytest.fixture
-def endpoint(_running: TokenEndpoint) -> TokenEndpoint:
-    """An endpoint that nobody has asked yet and that works."""
-    _running.requests.clear()
-    _running.faults.clear()
-    _running.lifetime, _running.rotates = 3_600, False
-    return _running
 
 
 @pytest.fixture
@@ -120,16 +103,9 @@ def scripted() -> Iterator[Callable[..., Scripted]]:
         yield start
 
 
-def forms(secret: str) -> set[str]:
-    """How a secret could be seen: as it is, in base64 at each offset, in hex, in a URL, backwards."""
-    octets = secret.encode()
-    encoded = [base64.b64encode(b"\0" * offset + octets)[4 * bool(offset) : -4].decode() for offset in range(3)]
-    return {secret, *encoded, octets.hex(), quote_plus(secret), secret[::-1]}
-
-
 def found_in(text: str, secrets: list[str]) -> list[str]:
     """The secrets that a text shows in one of their forms."""
-    return [secret for secret in secrets if any(form in text for form in forms(secret))]
+    return [secret for secret in secrets if seen([text], secret)]
 
 
 def secrets_of(info: dict[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ import http.client
 import json
 import logging
 import pickle
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote_plus
@@ -20,6 +19,7 @@ from sasl.adapters.reference.token_endpoint import FAULTS
 from sasl.adapters.tokens import _http
 from sasl.adapters.tokens import google as tokens
 
+from ...support.leaks import locals_of, shown_by
 from .conftest import found_in, reply, secrets_of
 
 if TYPE_CHECKING:
@@ -42,14 +42,7 @@ def subject_of(path: Path) -> str | None:
 
 def all_of(error: BaseException | None) -> str:
     """What a report of an error could show: the whole chain, each frame with its locals and what is in them."""
-    text = ""
-    while error is not None:
-        text += repr(error) + str(error) + repr(error.args) + repr(vars(error))
-        summary = traceback.TracebackException.from_exception(error, capture_locals=True)
-        # The frames of the tests hold what they check; ours must not.
-        text += "".join(f"{frame.name} {frame.locals}" for frame in summary.stack if "/tests/" not in frame.filename)
-        error = error.__cause__ or error.__context__
-    return text
+    return "\n".join([*shown_by(error), *locals_of(error, everywhere=True)])
 
 
 @pytest.mark.parametrize("fault", [None, *(fault for fault in FAULTS if fault not in ("hang", "drip"))])

@@ -276,7 +276,17 @@ def test_an_other_name_that_is_no_der_makes_the_certificate_unreadable(octets: b
         made(raw=encode(SequenceOf(componentType=Integer()).setComponentByPosition(0, Integer(1)))),
         made(raw=b"\x30\x12\x81\x0ba@example.c\x87\x03\x01\x02\x03", subject=("alice",)),
     ],
-    ids=lambda certificate: f"{certificate[:4].hex()} {len(certificate)}",
+    ids=[
+        "nothing",
+        "no DER",
+        "an octet too many",
+        "an octet too few",
+        "the head of a PEM",
+        "a mailbox that is cut off",
+        "names that are no DER",
+        "numbers for names",
+        "an address of three octets",
+    ],
 )
 def test_a_certificate_that_cannot_be_read_is_the_callers_mistake(certificate: bytes) -> None:
     """One bad name of a kind that is not looked at spoils them all: who wrote it wrote the others."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 import sasl
-from sasl.adapters.wire import imap, pop, smtp
+
+from ...support import protocols
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from sasl.adapters.wire.line import Line
 
 
@@ -25,19 +23,29 @@ class Protocol:
     PASSWORD: ClassVar = sasl.Password("someone@example.com", "correct horse battery")
     TOKEN: ClassVar = sasl.Bearer("someone@example.com", "ya29.token-that-nobody-sees")
 
-    name: str
-    module: ModuleType
-    prefix: bytes  # of a challenge
+    spoken: protocols.Protocol
     yes: bytes
     no: bytes
     later: bytes
     aborted: bytes
     garbage: bytes
 
+    @property
+    def name(self) -> str:
+        return self.spoken.name
+
+    @property
+    def module(self) -> Any:
+        return self.spoken.wire
+
+    @property
+    def prefix(self) -> bytes:
+        """Of a challenge."""
+        return self.spoken.prompt
+
     def client(self, exchange: sasl.ClientExchange, *, initial_response: bool | None = None) -> Any:
-        if self.module is imap:
-            return imap.ClientWire(exchange, tag="A1", capabilities=["SASL-IR"], initial_response=initial_response)
-        return self.module.ClientWire(exchange, initial_response=initial_response)
+        options = {"tag": "A1", "capabilities": ["SASL-IR"]} if self.name == "imap" else {}
+        return self.module.ClientWire(exchange, initial_response=initial_response, **options)
 
     def plain(self, *, initial_response: bool | None = None) -> Any:
         """A client wire that logs in with PLAIN."""
@@ -51,12 +59,13 @@ class Protocol:
 
     def command(self, mechanism: str, argument: bytes | None = None, *, verb: str | None = None) -> bytes:
         """The client's command; `argument` is base64 already."""
-        verb = verb or ("AUTHENTICATE" if self.module is imap else "AUTH")
-        line = f"A1 {verb} {mechanism}" if self.module is imap else f"{verb} {mechanism}"
+        imap = self.name == "imap"
+        verb = verb or ("AUTHENTICATE" if imap else "AUTH")
+        line = f"A1 {verb} {mechanism}" if imap else f"{verb} {mechanism}"
         return line.encode("utf-8") + (b"" if argument is None else b" " + argument) + b"\r\n"
 
     def challenge(self, data: bytes = b"") -> bytes:
-        return self.prefix + b64encode(data) + b"\r\n"
+        return self.spoken.challenge(data)
 
     def says(self, text: str) -> bytes:
         """A no with a text."""
@@ -65,9 +74,7 @@ class Protocol:
 
 PROTOCOLS = (
     Protocol(
-        "imap",
-        imap,
-        prefix=b"+ ",
+        protocols.PROTOCOLS["imap"],
         yes=b"A1 OK done\r\n",
         no=b"A1 NO [AUTHENTICATIONFAILED] no\r\n",
         later=b"A1 NO [UNAVAILABLE] later\r\n",
@@ -75,9 +82,7 @@ PROTOCOLS = (
         garbage=b"what?\r\n",
     ),
     Protocol(
-        "pop",
-        pop,
-        prefix=b"+ ",
+        protocols.PROTOCOLS["pop"],
         yes=b"+OK done\r\n",
         no=b"-ERR [AUTH] no\r\n",
         later=b"-ERR [SYS/TEMP] later\r\n",
@@ -85,9 +90,7 @@ PROTOCOLS = (
         garbage=b"what?\r\n",
     ),
     Protocol(
-        "smtp",
-        smtp,
-        prefix=b"334 ",
+        protocols.PROTOCOLS["smtp"],
         yes=b"235 2.7.0 done\r\n",
         no=b"535 5.7.8 no\r\n",
         later=b"454 4.7.0 later\r\n",

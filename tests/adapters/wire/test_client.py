@@ -11,7 +11,7 @@ import pytest
 
 import sasl
 from sasl.adapters.wire import imap, pop, smtp
-from sasl.adapters.wire._client import LONGEST_LINE
+from sasl.adapters.wire.client import LONGEST_LINE
 from sasl.adapters.wire.line import Line, plain_line
 from sasl.errors import (
     AuthenticationFailed,
@@ -601,7 +601,11 @@ def test_what_is_shorter_than_four_characters_is_left_in_a_text(protocol: Protoc
 
 def test_wires_are_there_under_their_names() -> None:
     for module in (imap, pop, smtp):
-        assert {"ClientWire", "ServerWire", "StartTlsWire", "client_wire", "mechanisms"} <= set(vars(module))
-    assert {"LoginWire", "choose", "greeting", "LOGIN"} <= set(vars(imap))
-    assert {"UserWire", "CapaWire", "choose", "USER"} <= set(vars(pop))
-    assert {"Reply", "AUTH_REQUIRED"} <= set(vars(smtp))
+        names = {"ClientWire", "ServerWire", "StartTlsWire", "StartTlsServerWire", "client_wire", "mechanisms"}
+        assert names <= set(module.__all__)
+        assert all(getattr(module, name) is not None for name in module.__all__)
+        with pytest.raises(AttributeError, match="LoginWire"):
+            _ = module.LoginWire
+    assert {"choose", "greeting", "LOGIN"} <= set(imap.__all__)
+    assert {"CapaWire", "choose", "timestamp", "USER", "APOP"} <= set(pop.__all__)
+    assert {"Reply", "AUTH_REQUIRED", "mail_auth"} <= set(smtp.__all__)

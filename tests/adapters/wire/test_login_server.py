@@ -12,12 +12,14 @@ import sasl
 from sasl.adapters.wire import imap, pop
 from sasl.adapters.wire.line import Line
 from sasl.errors import AuthenticationFailed, AuthorizationFailed, TemporaryFailure, UsageError
+from sasl.policy import against
 
 TLS = sasl.Channel(tls=True)
 CLEAR = sasl.Channel()
 LOOPBACK = sasl.Channel(loopback=True)
 GO_AHEAD = b"+ Go ahead\r\n"
 IN = b"A1 OK Authenticated\r\n"
+POLICY = sasl.Policy()
 
 
 def password_of(user: str, password: str) -> sasl.Verifier:
@@ -43,12 +45,17 @@ def unasked(question: sasl.Question) -> object:
 ALICE = password_of("alice", "wonderland")
 
 
-def login(**settings: Any) -> imap.LoginServerWire:
-    return imap.LoginServerWire(**{"channel": TLS, **settings})
+def allowed(command: str, channel: sasl.Channel, policy: sasl.Policy) -> list[str]:
+    """What a server offers that goes by its policy."""
+    return [] if against(sasl.lookup(command), policy, channel) else [command]
 
 
-def user(**settings: Any) -> pop.UserServerWire:
-    return pop.UserServerWire(**{"channel": TLS, **settings})
+def login(channel: sasl.Channel = TLS, policy: sasl.Policy = POLICY, **settings: Any) -> imap.ServerWire:
+    return imap.ServerWire(allowed("IMAP-LOGIN", channel, policy), channel=channel, **settings)
+
+
+def user(channel: sasl.Channel = TLS, policy: sasl.Policy = POLICY, **settings: Any) -> pop.ServerWire:
+    return pop.ServerWire(allowed("POP-USER", channel, policy), channel=channel, **settings)
 
 
 def give(wire: Any, line: bytes, verifier: sasl.Verifier = ALICE) -> bytes | None:
@@ -103,6 +110,17 @@ def test_literals_come_after_a_go_ahead_or_unasked(lines: list[bytes], answers: 
     assert kind(wire) == "accepted"
 
 
+@pytest.mark.parametrize(("prepare", "seen"), [(True, "a"), (False, "\xaa")])
+@pytest.mark.parametrize("make", [login, user])
+def test_a_command_has_its_own_options(make: Any, prepare: bool, seen: str) -> None:
+    wire = make(options={name: {"prepare": prepare} for name in ("IMAP-LOGIN", "POP-USER")})
+    lines = ["A1 LOGIN alice {2+}\r\n", "\xaa\r\n"] if make is login else ["USER alice\r\n", "PASS \xaa\r\n"]
+
+    *_, question = [wire.receive(line.encode()) for line in lines]
+
+    assert question == sasl.CheckPassword("alice", sasl.Secret(seen))
+
+
 def test_the_capabilities_stand_in_the_yes() -> None:
     wire = login(capabilities=["IMAP4rev1", "ID"])
 
@@ -145,7 +163,7 @@ def test_what_looks_like_the_end_of_a_line_in_a_literal_is_a_part_of_it(lines: l
         ([b"A1 LOGIN {4097}"], b"A1 BAD That literal is too large\r\n"),
         ([b"A1 LOGIN {4096}", b"x" * 4096 + b" {1}"], b"A1 BAD That literal is too large\r\n"),
         ([b"A1 LOGINX alice x"], b"A1 BAD Malformed authentication message\r\n"),
-        ([b"A1 AUTHENTICATE PLAIN"], b"A1 BAD Malformed authentication message\r\n"),
+        ([b"A1 AUTHENTICATE PLAIN"], b"A1 NO Unsupported authentication mechanism\r\n"),
         ([b"+ LOGIN alice x"], b"* BAD Malformed authentication message\r\n"),
         ([b"\xff LOGIN alice x"], b"* BAD Malformed authentication message\r\n"),
         ([b"A1 LOGIN \xff x"], b"A1 BAD Malformed authentication message\r\n"),
@@ -159,7 +177,7 @@ def test_what_is_no_login_command_reaches_no_verifier(lines: list[bytes], said: 
     *_, last = [give(wire, line + b"\r\n", unasked) for line in lines]
 
     assert last == said
-    assert kind(wire) in ("malformed", "limit")
+    assert kind(wire) in ("malformed", "limit", "unsupported")
     assert not wire.must_close
 
 
@@ -299,6 +317,31 @@ def test_without_tls_no_user_is_taken() -> None:
 # --- both
 
 
+@pytest.mark.parametrize(
+    ("module", "line", "said"),
+    [
+        (imap, b"A1 LOGIN alice wonderland", PRIVACY),
+        (imap, b"A1 LOGIN alice {10}", PRIVACY),
+        (pop, b"USER alice", b"-ERR Encryption is required first\r\n"),
+        (pop, b"APOP alice " + b"0" * 32, b"-ERR Unsupported authentication mechanism\r\n"),
+    ],
+)
+def test_a_command_that_is_not_offered_reaches_no_verifier(module: Any, line: bytes, said: bytes) -> None:
+    wire = module.ServerWire(["PLAIN", "SCRAM-SHA-256"], channel=TLS)
+
+    assert give(wire, line + b"\r\n", unasked) == said
+
+
+@pytest.mark.parametrize(("make", "prefix"), [(login, b"A1 AUTHENTICATE IMAP-LOGIN"), (user, b"AUTH POP-USER")])
+@pytest.mark.parametrize("argument", [b"", b" =", b" YWxpY2U="])
+def test_a_command_is_no_mechanism(make: Any, prefix: bytes, argument: bytes) -> None:
+    wire = make()
+
+    give(wire, prefix + argument + b"\r\n", unasked)
+
+    assert kind(wire) == "unsupported"
+
+
 @pytest.mark.parametrize("make", [login, user])
 def test_a_policy_may_allow_passwords_in_the_clear(make: Any) -> None:
     wire = make(channel=LOOPBACK, policy=sasl.Policy(plaintext="loopback"))
@@ -350,8 +393,8 @@ def test_a_call_out_of_turn_is_a_usage_error(make: Any) -> None:
 
 def pair(protocol: str, credentials: sasl.Password) -> tuple[Any, Any]:
     if protocol == "imap":
-        return imap.LoginWire(credentials), login()
-    return pop.UserWire(credentials), user()
+        return imap.ClientWire(sasl.client("IMAP-LOGIN", credentials)), login()
+    return pop.ClientWire(sasl.client("POP-USER", credentials)), user()
 
 
 def converse(client: Any, server: Any, verifier: sasl.Verifier) -> None:

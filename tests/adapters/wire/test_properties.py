@@ -74,10 +74,12 @@ def clients(protocol: Protocol) -> dict[str, Callable[[bool | None], Any]]:
         "TWO-STEPS": over(lambda: sasl.ClientExchange("TWO-STEPS", two_steps())),
     }
     if protocol.module is imap:
-        makers["LOGIN"] = lambda _: imap.LoginWire(protocol.PASSWORD)
-        makers["LOGIN-LITERAL"] = lambda _: imap.LoginWire(sasl.Password("üser", "pässword"))
+        makers["LOGIN"] = lambda _: imap.ClientWire(sasl.client("IMAP-LOGIN", protocol.PASSWORD))
+        makers["LOGIN-LITERAL"] = lambda _: imap.ClientWire(
+            sasl.client("IMAP-LOGIN", sasl.Password("üser", "pässword"))
+        )
     if protocol.module is pop:
-        makers["USER"] = lambda _: pop.UserWire(protocol.PASSWORD)
+        makers["USER"] = lambda _: pop.ClientWire(sasl.client("POP-USER", protocol.PASSWORD))
     return makers
 
 

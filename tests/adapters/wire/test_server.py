@@ -195,7 +195,7 @@ def test_a_command_that_is_none_is_malformed(protocol: Protocol, rest: str) -> N
     assert refusal(protocol, wire, wire.receive(line)) == "malformed"
 
 
-@pytest.mark.parametrize("line", [b"", b"QUIT", b"\0", b"\xff\xfe", b"AUTHX PLAIN", b"A1 LOGIN a b", b"* AUTH PLAIN"])
+@pytest.mark.parametrize("line", [b"", b"QUIT", b"\0", b"\xff\xfe", b"AUTHX PLAIN", b"A1 LOGINX a b", b"* AUTH PLAIN"])
 def test_any_other_line_is_malformed(protocol: Protocol, line: bytes) -> None:
     wire = protocol.server()
 

@@ -19,6 +19,8 @@ from sasl.adapters.wire import imap
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sasl.steps import Answer
+
 
 def log_in(token: str) -> bytes | None:
     """The client's side, as a library author writes it."""
@@ -39,7 +41,7 @@ async def resolved(source: sasl.TokenSource) -> sasl.Bearer:
     return await sasl.resolve_async(sasl.Bearer("user@example.com", source), stale="old")
 
 
-def check(question: sasl.Question) -> sasl.Answer:
+def check(question: sasl.Question) -> Answer:
     """A verifier."""
     if isinstance(question, sasl.CheckPassword) and question.password == "secret":
         return sasl.Accepted(question.authcid)

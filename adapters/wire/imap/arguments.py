@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final, final
 
-from .line import Line, plain_line, without_end
+from sasl.typed import TYPE_CHECKING, final
+
+from ..line import Line, plain_line, without_end
+
+if TYPE_CHECKING:
+    from typing import Final
 
 LONGEST_LITERAL: Final = 4_096
 """Octets of a literal (RFC 7888 section 5), and the most that those of one command have together."""

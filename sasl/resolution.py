@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from .credentials import AccessToken, Bearer, Credentials, TokenSource
+from .credentials import AccessToken, Bearer, TokenSource
 from .errors import TokenError, UsageError, bare
 from .secret import Secret
+from .typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from typing import Any, TypeVar
 
-C = TypeVar("C", bound=Credentials)
+    from .credentials import Credentials
+
+    C = TypeVar("C", bound=Credentials)
 
 
 def resolve(credentials: C, *, stale: str | Secret | None = None) -> C:

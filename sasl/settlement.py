@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import place_of
 from .steps import Question, Unavailable
+from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     from .exchange import ServerExchange
     from .steps import Event
 
-Verifier: TypeAlias = Callable[[Question], Any]
+Verifier: TypeAlias = Callable[[Question], "Any"]
 """question -> Accepted, Record, None, Rejected or Unavailable; NotImplemented for the default."""
-AsyncVerifier: TypeAlias = Callable[[Question], Awaitable[Any] | Any]
+AsyncVerifier: TypeAlias = Callable[[Question], "Awaitable[Any] | Any"]
 
 
 def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:

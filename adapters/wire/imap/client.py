@@ -1,0 +1,222 @@
+"""The client's side of AUTHENTICATE, LOGIN and STARTTLS (RFC 9051 section 6.2, RFC 4959)."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from sasl.errors import LimitExceeded, ProtocolError, UsageError
+from sasl.policy import DEFAULT_POLICY
+from sasl.policy import choose as choose_mechanism
+from sasl.secret import Secret
+from sasl.typed import TYPE_CHECKING, final
+
+from ..client import Client
+from ..line import Line, without_end
+from ..starttls import StartTls
+from ..text import challenge_of, octets_of, sized, text_of
+from . import grammar
+from .grammar import LOGIN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterable, Mapping
+    from typing import Any, Final
+
+    from sasl.channel import Channel
+    from sasl.credentials import Credentials
+    from sasl.exchange import ClientExchange
+    from sasl.policy import Choice, Policy
+
+_TAG: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
+_TAKES_INITIAL: Final = frozenset({"SASL-IR", "IMAP4REV2"})
+_MOST_UNTAGGED: Final = 262_144  # octets between the command and its tagged reply
+_NO_OPTIONS: Final[Mapping[str, Any]] = {}
+
+
+def choose(
+    capabilities: Collection[str],
+    credentials: Credentials,
+    *,
+    policy: Policy = DEFAULT_POLICY,
+    channel: Channel,
+    mechanism: str | None = None,
+) -> Choice:
+    """Choose a mechanism; for a password that no offered mechanism takes, the LOGIN command, where it is allowed.
+
+    LOGIN is never chosen under LOGINDISABLED (RFC 9051 section 6.2.3). Raises as `sasl.choose` does.
+    """
+    disabled = "LOGINDISABLED" in map(str.upper, capabilities)
+    return choose_mechanism(
+        grammar.mechanisms(capabilities),
+        credentials,
+        policy=policy,
+        channel=channel,
+        mechanism=mechanism,
+        commands={LOGIN: "the server has LOGINDISABLED" if disabled else ""},
+    )
+
+
+def client_wire(
+    choice: Choice,
+    credentials: Credentials,
+    *,
+    tag: str = "A1",
+    capabilities: Iterable[str] = (),
+    initial_response: bool | None = None,
+    options: Mapping[str, Any] = _NO_OPTIONS,
+) -> ClientWire:
+    """Return the wire for what `choose` chose; `options` are the mechanism's. Raises as `sasl.client` does."""
+    exchange = choice.client(credentials, **options)
+    return ClientWire(exchange, tag=tag, capabilities=capabilities, initial_response=initial_response)
+
+
+@final
+class ClientWire(Client):
+    """The client's side of one AUTHENTICATE; of one LOGIN command, if the exchange is that of IMAP-LOGIN.
+
+    `tag` is the command's; unpredictable ones keep a server from answering before it was asked.
+    `capabilities` decide on the initial response, which is sent only under SASL-IR or IMAP4rev2 (RFC 4959,
+    RFC 9051 section 6.2.2); `initial_response=False` never sends one (Coremail advertises SASL-IR and refuses it).
+
+    Who has lines gives them to `receive`. A library that has read the responses itself gives them to `continued`,
+    `tagged` and `untagged`, as octets or as a text, without line ends.
+    """
+
+    def __init__(
+        self,
+        exchange: ClientExchange,
+        *,
+        tag: str = "A1",
+        capabilities: Iterable[str] = (),
+        initial_response: bool | None = None,
+    ) -> None:
+        if not _TAG.fullmatch(tag):
+            raise UsageError("a tag is letters, digits and dots")
+        super().__init__(
+            exchange,
+            f"{tag} AUTHENTICATE {exchange.name}",
+            initial=initial_response is not False and not _TAKES_INITIAL.isdisjoint(map(str.upper, capabilities)),
+            script=partial(_login, tag) if exchange.name == LOGIN else None,
+        )
+        self._tag = tag.encode("ascii")
+        self._capabilities: tuple[str, ...] | None = None
+        self._in_untagged = False  # an untagged response goes on, in a literal or behind one
+        self._literal = 0  # octets of the literal still to come
+        self._octets = 0  # of all untagged responses
+
+    @property
+    def capabilities(self) -> tuple[str, ...] | None:
+        """After a login, the capabilities that the server named with it; None if it has to be asked again."""
+        return self._capabilities if self.error is None else None
+
+    def receive(self, line: bytes) -> Line | None:
+        """Take a line from the server; return what to send, or None: wait for another line, or done."""
+        if not self._admit(line):
+            return None
+        if self._in_untagged:
+            self._pass_over(line, line[self._literal :])
+            return None
+        text = without_end(line)
+        if text.startswith(b"* "):
+            self._pass_over(line, line)
+            if not self.done:
+                self.untagged(text[2:])
+            return None
+        if text.startswith(b"+"):
+            return self.continued(challenge_of(text))
+        reply = grammar.tagged(text, self._tag)
+        if reply is None:
+            self._broken("neither untagged, nor a challenge, nor the reply to the command", text)
+        else:
+            self.tagged(*reply)
+        return None
+
+    def continued(self, text: bytes | str) -> Line | None:
+        """Take a challenge, given in base64, or the go-ahead to a literal: what follows "+"; return what to send."""
+        if self.done or not self.turns:
+            self._out_of_turn()
+        return self._go_on(octets_of(text))
+
+    def tagged(self, status: bytes | str, rest: bytes | str) -> None:
+        """Take the reply to the command: OK, NO or BAD, and what follows."""
+        if self.done or not self.turns:
+            self._out_of_turn()
+        code, argument, text = grammar.response(octets_of(rest))
+        status = octets_of(status).upper()
+        if status == b"OK":
+            if self._yes(text) and code == "CAPABILITY":
+                self._capabilities = tuple(argument.split())
+        elif status == b"NO" or self.cancelled or self.exchange.explained:
+            self._no(text, grammar.KINDS.get(code, "credentials"), code)
+        else:
+            text = self.server_text = self._said(text)
+            self._over(ProtocolError(f"the server did not understand: {text}", server_text=text, response_code=code))
+
+    def untagged(self, rest: bytes | str) -> None:
+        """Take an untagged response, what follows "*"; of one with literals, its first line."""
+        if self.done or not self.turns:
+            self._out_of_turn()
+        name, _, rest = octets_of(rest).partition(b" ")
+        name = name.upper()
+        if name == b"BYE":
+            code, _, text = grammar.response(rest)
+            self._ended(text, code)
+        elif name == b"PREAUTH":
+            self._broken("the server greets in the middle of an exchange", rest)
+        elif name == b"CAPABILITY":
+            self._capabilities = tuple(text_of(rest).split())
+
+    def shown(self, line: bytes) -> str:
+        """Return how a line from the server may be printed: challenges only by their size."""
+        line = without_end(line)
+        return f"+ {sized(line[1:].removeprefix(b' '))}" if line.startswith(b"+") else self._said(text_of(line))
+
+    def _pass_over(self, line: bytes, rest: bytes) -> None:
+        """Count a line of an untagged response; `rest` is what follows the literal in it, if it is in one."""
+        self._octets += len(line)
+        opened = grammar.literal(rest)
+        self._literal = max(0, self._literal - len(line)) if opened is None else opened
+        self._in_untagged = opened is not None or self._literal > 0 or not rest
+        if self._octets + self._literal > _MOST_UNTAGGED:
+            self._over(LimitExceeded(f"more than {_MOST_UNTAGGED} octets of untagged responses"), close=True)
+
+
+def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:
+    """Give the lines of LOGIN (RFC 9051 section 6.2.3): ASCII in quoted strings, all else in literals of UTF-8."""
+    user, password = exchange.start() or b"", secrets[0]
+    secrets.append(Secret(grammar.quoted(password.reveal())))
+    octets, shown = f"{tag} LOGIN".encode("ascii"), f"{tag} LOGIN"
+    if user.isascii():
+        octets, shown = _with_quoted(octets, shown, user)
+    else:
+        exchange.defer()
+        yield _announcing(octets, shown, len(user))
+        octets, shown = exchange.respond(b""), f"<{len(user)} octets>"
+    if password.reveal().isascii():
+        octets, shown = _with_quoted(octets, shown, exchange.respond(b""))
+    else:
+        yield _announcing(octets, shown, len(password.reveal().encode("utf-8")))
+        octets = exchange.respond(b"")
+        shown = f"<{len(octets)} octets>"
+    yield Line(octets + b"\r\n", shown)
+
+
+def _with_quoted(octets: bytes, shown: str, text: bytes) -> tuple[bytes, str]:
+    return b"%b %b" % (octets, grammar.quoted(text.decode("ascii")).encode("ascii")), f"{shown} <{len(text)} octets>"
+
+
+def _announcing(octets: bytes, shown: str, size: int) -> Line:
+    """Return a line that ends by announcing a literal of so many octets."""
+    return Line(b"%b {%d}\r\n" % (octets, size), f"{shown} <literal>")
+
+
+@final
+class StartTlsWire(StartTls):
+    """The client's side of STARTTLS (RFC 9051 section 6.2.1)."""
+
+    def __init__(self, *, tag: str = "A1") -> None:
+        yes = re.compile(rb"%s OK(?: .*)?" % re.escape(tag.encode("ascii")), re.IGNORECASE)
+        super().__init__(f"{tag} STARTTLS", yes)
+
+    def _goes_on(self, line: bytes, /) -> bool:
+        return line.startswith(b"* ") and line[2:5].upper() != b"BYE"

@@ -1,0 +1,124 @@
+"""The lines of AUTHENTICATE and LOGIN in IMAP: how they are read and printed (RFC 9051 sections 7.1 and 9)."""
+
+from __future__ import annotations
+
+import re
+
+from sasl.errors import ConnectionLost, PolicyViolation, ProtocolError
+from sasl.typed import TYPE_CHECKING
+
+from ..line import without_end
+from ..text import printable, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Final
+
+    from sasl.errors import Kind
+
+LOGIN: Final = "IMAP-LOGIN"
+"""The name in a `Choice` of the LOGIN command (RFC 9051 section 6.2.3), which is not a SASL mechanism."""
+TAG: Final = rb"[A-Za-z0-9.!#$&',/:;<=>?@^_`|~-]{1,64}"
+"""The grammar of a tag that a server takes."""
+
+# RFC 5530; INUSE, LIMIT and SERVERBUG say nothing about the credential.
+KINDS: Final[Mapping[str | None, Kind]] = {
+    "AUTHENTICATIONFAILED": "credentials",
+    "AUTHORIZATIONFAILED": "authorization",
+    "EXPIRED": "expired",
+    "CONTACTADMIN": "disabled",
+    "UNAVAILABLE": "unavailable",
+    "INUSE": "unavailable",
+    "LIMIT": "unavailable",
+    "SERVERBUG": "unavailable",
+    "PRIVACYREQUIRED": "policy",
+}
+"""What a response code of NO says about the login."""
+
+REPLIES: Final[Mapping[str, str]] = {
+    "accepted": "OK Authenticated",
+    "credentials": "NO [AUTHENTICATIONFAILED] Authentication failed",
+    "authorization": "NO [AUTHORIZATIONFAILED] Authorization failed",
+    "expired": "NO [EXPIRED] The credential has expired",
+    "disabled": "NO [CONTACTADMIN] The account cannot be used",
+    "unavailable": "NO [UNAVAILABLE] Cannot authenticate now, try later",
+    "malformed": "BAD Malformed authentication message",
+    "unexpected_ir": "BAD The mechanism takes no initial response",
+    "cancelled": "BAD Authentication cancelled",
+    "limit": "BAD Authentication message too large",
+    "state": "BAD Authenticated already",
+    "unsupported": "NO Unsupported authentication mechanism",
+    "policy": "NO [PRIVACYREQUIRED] Encryption is required first",
+}
+"""What a server says, behind the tag, to what a login has come to."""
+
+_STATUSES: Final = frozenset({b"OK", b"NO", b"BAD"})
+_CODE: Final = re.compile(rb"\[([A-Z0-9!#$&'+,./:;<=>?@^_`|~-]+)(?: ([^\]]*))?\] ?(.*)", re.IGNORECASE | re.DOTALL)
+_LITERAL: Final = re.compile(rb"\{([0-9]{1,20})\+?\}\Z")
+_TAG: Final = re.compile(TAG)
+
+
+# --- what a server says
+
+
+def greeting(line: bytes) -> tuple[str, ...] | None:
+    """Read a server's greeting; return the capabilities in it, or None if it holds none.
+
+    Raises PolicyViolation for PREAUTH: nobody knows as whom the connection is authenticated, and STARTTLS is
+    not possible any more. ConnectionLost for BYE, ProtocolError for anything else.
+    """
+    match = re.fullmatch(rb"\* (OK|PREAUTH|BYE)(?: (.*))?", line.rstrip(b"\r\n"), re.IGNORECASE | re.DOTALL)
+    if match is None:
+        raise ProtocolError("not an IMAP greeting (RFC 9051 section 7.1)")
+    status = match[1].upper()
+    if status == b"PREAUTH":
+        raise PolicyViolation("the server says that it knows already who this is (PREAUTH)")
+    code, argument, text = response(match[2] or b"")
+    if status == b"BYE":
+        text = printable(text)
+        raise ConnectionLost(f"the server ended the connection: {text}", server_text=text, response_code=code)
+    return tuple(argument.split()) if code == "CAPABILITY" else None
+
+
+def mechanisms(capabilities: Iterable[str]) -> list[str]:
+    """Return the SASL mechanisms of a capability list."""
+    return [name[5:] for name in capabilities if name[:5].upper() == "AUTH="]
+
+
+def tagged(line: bytes, tag: bytes) -> tuple[bytes, bytes] | None:
+    """Return the status and what follows it in the response to the command with that tag; None if it is none."""
+    found, _, rest = line.partition(b" ")
+    status, _, text = rest.partition(b" ")
+    status = status.upper()
+    return (status, text) if found == tag and status in _STATUSES else None
+
+
+def response(rest: bytes) -> tuple[str | None, str, str]:
+    """Split what follows OK, NO, BAD or BYE into response code, its argument and text."""
+    match = _CODE.fullmatch(rest)
+    if match is None:
+        return None, "", text_of(rest)
+    return text_of(match[1]).upper(), text_of(match[2] or b""), text_of(match[3])
+
+
+def literal(text: bytes) -> int | None:
+    """Return how many octets the literal has that a line announces at its end; None if it announces none."""
+    match = _LITERAL.search(without_end(text))
+    return None if match is None else int(match[1])
+
+
+# --- what a client says
+
+
+def quoted(text: str) -> str:
+    """Return a text as a quoted string (RFC 9051 section 4.3)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def command(line: bytes) -> tuple[str, bytes, bytes]:
+    """Split a command line into its tag, its name in upper case and what follows; a line without a tag is none."""
+    tag, _, rest = line.partition(b" ")
+    if not _TAG.fullmatch(tag):
+        return "*", b"", b""
+    name, _, arguments = rest.partition(b" ")
+    return tag.decode("ascii"), name.upper(), arguments

@@ -1,0 +1,225 @@
+"""The client's side of AUTH, USER and PASS, APOP, CAPA and STLS (RFC 5034, RFC 1939, RFC 2449, RFC 2595)."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from sasl.errors import LimitExceeded, ProtocolError, UsageError
+from sasl.policy import DEFAULT_POLICY
+from sasl.policy import choose as choose_mechanism
+from sasl.secret import Secret
+from sasl.typed import TYPE_CHECKING, final
+
+from ..client import Client
+from ..line import Line, plain_line, without_end
+from ..starttls import StartTls
+from ..text import challenge_of, octets_of, printable, sized, text_of
+from . import grammar
+from .grammar import APOP, LONGEST_COMMAND, USER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Mapping
+    from typing import Any, Final
+
+    from sasl.channel import Channel
+    from sasl.credentials import Credentials
+    from sasl.exchange import ClientExchange
+    from sasl.policy import Choice, Policy
+
+    from ..client import Script
+
+_MOST_CAPABILITIES: Final = 65_536  # octets
+_NO_OPTIONS: Final[Mapping[str, Any]] = {}
+
+
+def choose(
+    capabilities: Collection[str],
+    credentials: Credentials,
+    *,
+    policy: Policy = DEFAULT_POLICY,
+    channel: Channel,
+    mechanism: str | None = None,
+    greeting: bytes | str = b"",
+) -> Choice:
+    """Choose a mechanism; for a password that no offered mechanism takes, APOP, else USER and PASS.
+
+    `capabilities` are the lines of CAPA; a server without CAPA has none, and USER and PASS all the same. `greeting` is
+    the server's first line: APOP needs the timestamp in it, and to be allowed by name (`APOP`).
+    Raises as `sasl.choose` does.
+    """
+    names = {line.split()[0].upper() for line in capabilities if line.strip()}
+    missing = names and "USER" not in names
+    commands = {USER: "the server does not have USER, or this session is logged in" if missing else ""}
+    no_apop = grammar.against_apop(greeting)
+    if no_apop != grammar.NO_TIMESTAMP or (mechanism is not None and mechanism.upper() == APOP):
+        commands[APOP] = no_apop
+    return choose_mechanism(
+        grammar.mechanisms(capabilities),
+        credentials,
+        policy=policy,
+        channel=channel,
+        mechanism=mechanism,
+        commands=commands,
+    )
+
+
+def client_wire(
+    choice: Choice,
+    credentials: Credentials,
+    *,
+    initial_response: bool | None = None,
+    greeting: bytes | str = b"",
+    options: Mapping[str, Any] = _NO_OPTIONS,
+) -> ClientWire:
+    """Return the wire for what `choose` chose; `greeting` is the same that it was given, `options` the mechanism's.
+
+    Raises UsageError as `sasl.client` does.
+    """
+    exchange = choice.client(credentials, **options)
+    return ClientWire(exchange, initial_response=initial_response, greeting=greeting)
+
+
+@final
+class ClientWire(Client):
+    """The client's side of one AUTH; of USER and PASS, or of APOP, if the exchange is that of POP-USER or POP-APOP.
+
+    An initial response is sent only if the line stays within 255 octets (RFC 5034 section 4), which real tokens
+    do not; `initial_response=False` never sends one (Exchange closes the connection on it for XOAUTH2).
+    `greeting` is the server's first line, whose timestamp APOP hashes with the password: that does not show it, but
+    lets whoever hears it try passwords, and the server proves nothing. Raises UsageError if it wants one and there is
+    none.
+
+    Who has lines gives them to `receive`. A library that has read the replies itself gives them to `replied` and
+    `continued`, as octets or as a text, without line ends.
+    """
+
+    def __init__(
+        self, exchange: ClientExchange, *, initial_response: bool | None = None, greeting: bytes | str = b""
+    ) -> None:
+        name = exchange.name
+        script: Script | None = _user if name == USER else None
+        if name == APOP:
+            stamp = grammar.timestamp(greeting)
+            if stamp is None:
+                raise UsageError(grammar.against_apop(greeting), mechanism=APOP)
+            script = partial(_apop, stamp)
+        initial = initial_response is not False
+        super().__init__(exchange, f"AUTH {name}", initial=initial, longest=LONGEST_COMMAND, script=script)
+
+    def receive(self, line: bytes) -> Line | None:
+        """Take a line from the server; return what to send, or None: done."""
+        if not self._admit(line):
+            return None
+        line = without_end(line)
+        status = grammar.status(line)
+        if status is not None:
+            return self.replied(*status)
+        if line.startswith(b"+"):
+            return self.continued(challenge_of(line))
+        self._broken("neither +OK, -ERR nor a challenge", line)
+        return None
+
+    def replied(self, ok: bool, rest: bytes | str) -> Line | None:  # noqa: FBT001 -- as the grammar has it
+        """Take a reply: whether it is +OK, and what follows; return what to send, or None: done."""
+        if self.done or not self.turns:
+            self._out_of_turn()
+        rest = octets_of(rest)
+        if ok and self.exchange.name == USER and self.turns == 1:
+            return self._go_on(rest)
+        if ok:
+            self._yes(text_of(rest))
+        else:
+            code, kind, text = grammar.refusal(rest)
+            self._no(text, kind, code)
+        return None
+
+    def continued(self, text: bytes | str) -> Line | None:
+        """Take a challenge, given in base64: what follows "+"; return what to send."""
+        if self.done or not self.turns:
+            self._out_of_turn()
+        text = octets_of(text)
+        if self.exchange.name not in (USER, APOP):
+            return self._go_on(text)
+        self._broken("a challenge where none belongs", text)
+        return None
+
+    def shown(self, line: bytes) -> str:
+        """Return how a line from the server may be printed: challenges only by their size."""
+        line = without_end(line)
+        if not line.startswith(b"+") or grammar.status(line):
+            return self._said(text_of(line))
+        return f"+ {sized(line[1:].removeprefix(b' '))}"
+
+
+def _user(exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:
+    """Give the lines of USER and PASS (RFC 1939 section 7)."""
+    user = exchange.start() or b""
+    yield Line(b"USER %b\r\n" % user, f"USER <{len(user)} octets>")
+    password = exchange.respond(b"")
+    yield Line(b"PASS %b\r\n" % password, f"PASS <{len(password)} octets>")
+
+
+def _apop(stamp: bytes, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:
+    """Give the line of APOP (RFC 1939 section 7)."""
+    exchange.start()
+    message = exchange.respond(stamp)
+    if len(message) > LONGEST_COMMAND - len(b"APOP \r\n"):
+        raise UsageError("a user name that is too long for a command of POP3", mechanism=APOP)
+    user, _, digest = message.partition(b" ")
+    secrets.append(Secret(digest.decode("ascii")))
+    yield Line(b"APOP %b\r\n" % message, f"APOP <{len(user)} octets> <{len(digest)} octets>")
+
+
+@final
+class CapaWire:
+    """The client's side of CAPA (RFC 2449): collects the lines of its answer.
+
+    Attributes:
+        capabilities: the lines, once done; empty where the server does not know the command.
+        done: whether the answer is complete.
+        error: ProtocolError for an answer that is none, LimitExceeded for one without end; the connection is to be
+            closed then.
+    """
+
+    def __init__(self) -> None:
+        self.capabilities: list[str] = []
+        self.done = False
+        self.error: ProtocolError | None = None
+        self._begun = False
+        self._octets = 0
+
+    def command(self) -> Line:
+        """Return the command line."""
+        return plain_line("CAPA")
+
+    def receive(self, line: bytes) -> None:
+        """Take a line of the answer."""
+        self._octets += len(line)
+        if self._octets > _MOST_CAPABILITIES:
+            self.error = LimitExceeded(f"more than {_MOST_CAPABILITIES} octets of capabilities")
+            self.done = True
+            return
+        line = without_end(line)
+        if not self._begun:
+            self._begun = True
+            self._first(line)
+        elif line == b".":
+            self.done = True
+        else:
+            self.capabilities.append(text_of(line.removeprefix(b".")))
+
+    def _first(self, line: bytes) -> None:
+        status = grammar.status(line)
+        if status is None:
+            text = printable(text_of(line))
+            self.error = ProtocolError("neither +OK nor -ERR (RFC 1939 section 3)", server_text=text)
+        self.done = status is None or not status[0]
+
+
+@final
+class StartTlsWire(StartTls):
+    """The client's side of STLS (RFC 2595 section 4)."""
+
+    def __init__(self) -> None:
+        super().__init__("STLS", re.compile(rb"\+OK(?: .*)?", re.IGNORECASE))

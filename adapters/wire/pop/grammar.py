@@ -1,0 +1,112 @@
+"""The lines of AUTH, USER and PASS, and APOP: how they are read and printed (RFC 1939, RFC 2449, RFC 5034)."""
+
+from __future__ import annotations
+
+import re
+
+from sasl.typed import TYPE_CHECKING
+
+from ..line import without_end
+from ..text import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Final
+
+    from sasl.errors import Kind
+
+USER: Final = "POP-USER"
+"""The name in a `Choice` of the commands USER and PASS (RFC 1939 section 7), which are not a SASL mechanism."""
+APOP: Final = "POP-APOP"
+"""The name of the command APOP (RFC 1939 section 7), in a `Choice` and in `Policy.allow`: it is off by default."""
+LONGEST_COMMAND: Final = 255
+"""Octets of a command line with its CRLF (RFC 2449 section 4)."""
+
+NO_TIMESTAMP: Final = "the greeting has no timestamp"
+NO_MSG_ID: Final = "the timestamp in the greeting is not one msg-id, which may be an attack"
+
+# RFC 2449 section 8 and RFC 3206. IN-USE means that the credentials were good. SYS/PERM asks for somebody to look after
+# the server, as IMAP's CONTACTADMIN does.
+_KINDS: Final[Mapping[str, Kind]] = {
+    "AUTH": "credentials",
+    "SYS/TEMP": "unavailable",
+    "SYS/PERM": "disabled",
+    "IN-USE": "unavailable",
+    "LOGIN-DELAY": "unavailable",
+}
+
+REPLIES: Final[Mapping[str, str]] = {
+    "accepted": "+OK Authenticated",
+    "credentials": "-ERR [AUTH] Authentication failed",
+    "authorization": "-ERR [AUTH] Authorization failed",
+    "expired": "-ERR [AUTH] The credential has expired",
+    "disabled": "-ERR [AUTH] The account cannot be used",
+    "unavailable": "-ERR [SYS/TEMP] Cannot authenticate now, try later",
+    "malformed": "-ERR Malformed authentication message",
+    "unexpected_ir": "-ERR The mechanism takes no initial response",
+    "cancelled": "-ERR Authentication cancelled",
+    "limit": "-ERR Authentication message too large",
+    "state": "-ERR Authenticated already",
+    "unsupported": "-ERR Unsupported authentication mechanism",
+    "policy": "-ERR Encryption is required first",
+}
+"""What a server says to what a login has come to."""
+
+_CODE: Final = re.compile(rb"\[([!-Z\\^-~]+)\] ?(.*)", re.DOTALL)  # RFC 2449 section 3: rchar, without "["
+_ATOMS: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+_MSG_ID: Final = rb"<%b@(?:%b|\[[A-Za-z0-9.:-]+\])>" % (_ATOMS, _ATOMS)  # compiled where there is APOP
+
+
+def mechanisms(capabilities: Iterable[str]) -> list[str]:
+    """Return the SASL mechanisms of a CAPA list, given as its lines."""
+    words = [line.split() for line in capabilities]
+    return [name for line in words if line and line[0].upper() == "SASL" for name in line[1:]]
+
+
+def status(line: bytes) -> tuple[bool, bytes] | None:
+    """Return whether a line says +OK, and what follows; None if it says neither +OK nor -ERR."""
+    word, _, text = line.partition(b" ")
+    word = word.upper()
+    return (word == b"+OK", text) if word in (b"+OK", b"-ERR") else None
+
+
+def refusal(rest: bytes) -> tuple[str | None, Kind, str]:
+    """Split what follows -ERR into response code and text; return the code, the kind of failure and the text."""
+    match = _CODE.fullmatch(rest)
+    if match is None:
+        return None, "credentials", text_of(rest)
+    code = text_of(match[1]).upper()
+    # Codes are hierarchical: SYS/TEMP/FUTURE is a SYS/TEMP.
+    kinds = [kind for known, kind in _KINDS.items() if code == known or code.startswith(f"{known}/")]
+    return code, (kinds or ["credentials"])[0], text_of(match[2])
+
+
+def is_msg_id(text: bytes) -> bool:
+    """Whether a text is a msg-id with its angle brackets (RFC 822 section 4.6; here without quoted strings)."""
+    return re.fullmatch(_MSG_ID, text) is not None
+
+
+def timestamp(greeting: bytes | str) -> bytes | None:
+    """Return the timestamp of APOP in a server's greeting, with its angle brackets; None if it has no usable one.
+
+    It has to be a msg-id (RFC 822 section 4.6; here without quoted strings) and all that stands in angle brackets.
+    What collides in MD5 is no text: whoever puts that there wants the password, octet by octet (CVE-2007-1558).
+    """
+    line = _greeted(greeting)
+    start, end = line.find(b"<"), line.rfind(b">")
+    found = line[start : end + 1]
+    return found if start >= 0 and is_msg_id(found) else None
+
+
+def against_apop(greeting: bytes | str) -> str:
+    """Return why there is no APOP after a greeting; an empty text if there is."""
+    if timestamp(greeting) is not None:
+        return ""
+    return NO_MSG_ID if b"<" in _greeted(greeting) else NO_TIMESTAMP
+
+
+def _greeted(greeting: bytes | str) -> bytes:
+    """Return what a greeting says after its +OK; nothing if it is none."""
+    octets = greeting if isinstance(greeting, bytes) else greeting.encode("utf-8", "surrogatepass")
+    said = status(without_end(octets))
+    return said[1] if said is not None and said[0] else b""

@@ -1,0 +1,36 @@
+"""SMTP's AUTH and STARTTLS (RFC 4954, RFC 3207), both ends, sans-I/O."""
+
+from __future__ import annotations
+
+from sasl.typed import TYPE_CHECKING
+
+from .client import ClientWire, StartTlsWire, client_wire
+from .grammar import AUTH_REQUIRED, LONGEST_COMMAND, LONGEST_RESPONSE, Reply, mechanisms
+
+if TYPE_CHECKING:
+    from .server import ServerWire, StartTlsServerWire
+    from .xtext import as_xtext, mail_auth
+
+__all__ = [
+    "AUTH_REQUIRED",
+    "LONGEST_COMMAND",
+    "LONGEST_RESPONSE",
+    "ClientWire",
+    "Reply",
+    "ServerWire",
+    "StartTlsServerWire",
+    "StartTlsWire",
+    "as_xtext",
+    "client_wire",
+    "mail_auth",
+    "mechanisms",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load the server's side, and the AUTH parameter of MAIL, when they are asked for: logins do without them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import server, xtext
+
+    return getattr(xtext if name in ("as_xtext", "mail_auth") else server, name)

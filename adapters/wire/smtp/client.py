@@ -1,0 +1,121 @@
+"""The client's side of AUTH and STARTTLS (RFC 4954, RFC 3207)."""
+
+from __future__ import annotations
+
+import re
+
+from sasl.errors import ProtocolError
+from sasl.typed import TYPE_CHECKING, final
+
+from ..client import Client
+from ..line import without_end
+from ..starttls import StartTls
+from ..text import NO_CHALLENGE, octets_of, sized, text_of
+from . import grammar
+from .grammar import LONGEST_COMMAND, LONGEST_RESPONSE, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Final
+
+    from sasl.credentials import Credentials
+    from sasl.exchange import ClientExchange
+    from sasl.policy import Choice
+
+    from ..line import Line
+
+_NO_OPTIONS: Final[Mapping[str, Any]] = {}
+
+
+def client_wire(
+    choice: Choice,
+    credentials: Credentials,
+    *,
+    initial_response: bool | None = None,
+    options: Mapping[str, Any] = _NO_OPTIONS,
+) -> ClientWire:
+    """Return the wire for what `sasl.choose` chose; `options` are the mechanism's.
+
+    Raises UsageError as `sasl.client` does.
+    """
+    return ClientWire(choice.client(credentials, **options), initial_response=initial_response)
+
+
+@final
+class ClientWire(Client):
+    """The client's side of one AUTH.
+
+    An initial response is sent only if the line stays within 512 octets: Gmail refuses longer ones with 555,
+    Dovecot with 500, Postfix with a 535 that looks like a wrong password.
+
+    Who has lines gives them to `receive`. A library that has read the replies itself gives them to `replied`.
+
+    Attributes:
+        code: the code of the server's verdict; 0 before it.
+        reply: what the server said with it, all lines, without the credential.
+    """
+
+    challenge_limit = LONGEST_RESPONSE
+
+    def __init__(self, exchange: ClientExchange, *, initial_response: bool | None = None) -> None:
+        initial = initial_response is not False
+        super().__init__(exchange, f"AUTH {exchange.name}", initial=initial, longest=LONGEST_COMMAND)
+        self.code = 0
+        self.reply = b""
+        self._incoming = Reply()
+
+    def receive(self, line: bytes) -> Line | None:
+        """Take a line from the server; return what to send, or None: wait for another line, or done."""
+        if not self._admit(line):
+            return None
+        reply, broken = self._incoming, None
+        try:
+            if not reply.receive(line):
+                return None
+        except ProtocolError as error:
+            broken = error
+        if broken is not None:
+            broken.server_text = text_of(line)
+            self._over(self._pending or broken, close=True)
+            return None
+        self._incoming = Reply()
+        return self.replied(reply.code, reply.lines)
+
+    def replied(self, code: int, lines: Iterable[bytes | str]) -> Line | None:
+        """Take a reply: its code, and its lines without it; return what to send, or None: done."""
+        if self.done or not self.turns:
+            self._out_of_turn()
+        texts = [octets_of(line) for line in lines]
+        if code == 334:
+            return self._go_on(texts[0] if len(texts) == 1 else NO_CHALLENGE)
+        self.code = code
+        self.reply = self.scrub(text_of(b"\n".join(texts))).encode("utf-8")
+        enhanced, text = grammar.text_of_lines(texts)
+        said = f"{code} {enhanced}" if enhanced else str(code)
+        if code == 235:
+            self._yes(text)
+        elif code == 421:
+            self._ended(text, said)
+        elif code < 400:
+            self._over(
+                self._pending or ProtocolError(f"the server answered AUTH by {said}", server_text=text), close=True
+            )
+        else:
+            self._no(text, grammar.kind_of(code, text), said)
+        return None
+
+    def shown(self, line: bytes) -> str:
+        """Return how a line from the server may be printed: challenges only by their size."""
+        line = without_end(line)
+        return f"334 {sized(line[4:])}" if line.startswith(b"334") else self._said(text_of(line))
+
+
+@final
+class StartTlsWire(StartTls):
+    """The client's side of STARTTLS (RFC 3207)."""
+
+    def __init__(self) -> None:
+        super().__init__("STARTTLS", re.compile(rb"220(?: .*)?"))
+
+    def _goes_on(self, line: bytes, /) -> bool:
+        return line.startswith(b"220-")

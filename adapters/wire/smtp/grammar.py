@@ -1,0 +1,127 @@
+"""The lines of AUTH in SMTP: how they are read and printed (RFC 5321 section 4.2, RFC 4954, RFC 3463)."""
+
+from __future__ import annotations
+
+import re
+
+from sasl.errors import LimitExceeded, ProtocolError
+from sasl.typed import TYPE_CHECKING
+
+from ..line import without_end
+from ..text import printable, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Final
+
+    from sasl.errors import Kind
+
+LONGEST_COMMAND: Final = 512
+"""Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
+LONGEST_RESPONSE: Final = 12_288
+"""Octets of base64 in a challenge or response (RFC 4954 section 4)."""
+AUTH_REQUIRED: Final = "530 5.7.0 Authentication required"
+"""What a server says to a command that wants a login first (RFC 4954 section 6)."""
+
+REPLIES: Final[Mapping[str, str]] = {
+    "accepted": "235 2.7.0 Authenticated",
+    "credentials": "535 5.7.8 Authentication failed",
+    "authorization": "535 5.7.8 Authorization failed",
+    "expired": "535 5.7.8 The credential has expired",
+    "disabled": "525 5.7.13 The account cannot be used",
+    "unavailable": "454 4.7.0 Cannot authenticate now, try later",
+    "malformed": "501 5.5.2 Malformed authentication message",
+    "unexpected_ir": "501 5.7.0 The mechanism takes no initial response",
+    "cancelled": "501 5.7.0 Authentication cancelled",
+    "limit": "500 5.5.6 Authentication message too large",
+    "state": "503 5.5.1 Authenticated already",
+    "unsupported": "504 5.5.4 Unsupported authentication mechanism",
+    "policy": "538 5.7.11 Encryption is required first",
+}
+"""What a server says to what a login has come to."""
+
+# RFC 4954 section 6; 523 and 525 are Dovecot's, from RFC 5248; 550 and 555 Exchange's and Gmail's.
+_KINDS: Final[Mapping[int, Kind]] = {
+    432: "expired",
+    500: "limit",
+    501: "malformed",
+    502: "unsupported",
+    503: "state",
+    504: "unsupported",
+    523: "policy",
+    525: "disabled",
+    530: "policy",
+    534: "policy",
+    535: "credentials",
+    538: "policy",
+    550: "disabled",
+    555: "limit",
+}
+_REPLY: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
+_MOST_REPLY: Final = 65_536  # octets of a reply of many lines
+
+
+def mechanisms(extensions: Iterable[str]) -> list[str]:
+    """Return the mechanisms of EHLO's lines, given without code: "AUTH PLAIN XOAUTH2", and the old "AUTH=PLAIN"."""
+    names: list[str] = []
+    for line in extensions:
+        if line[:5].upper() in ("AUTH ", "AUTH="):
+            names += line[5:].split()
+    return names
+
+
+class Reply:
+    """Collects the lines of one reply (RFC 5321 section 4.2.1).
+
+    `receive` returns True when it is complete; ProtocolError is raised for a line that is none, LimitExceeded
+    for a reply without end.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.lines: list[bytes] = []
+        self._octets = 0
+
+    def receive(self, line: bytes) -> bool:
+        """Take a line, with or without its CRLF."""
+        self._octets += len(line)
+        if self._octets > _MOST_REPLY:
+            raise LimitExceeded(f"a reply of more than {_MOST_REPLY} octets")
+        match = _REPLY.fullmatch(without_end(line))
+        if match is None:
+            raise ProtocolError("not an SMTP reply (RFC 5321 section 4.2)", server_text=printable(text_of(line)))
+        code = int(match[1])
+        if self.lines and code != self.code:
+            raise ProtocolError("the lines of one reply have different codes")
+        self.code = code
+        self.lines.append(match[3] or b"")
+        return match[2] != b"-"
+
+    @property
+    def text(self) -> tuple[str | None, str]:
+        """The enhanced status code (RFC 3463) or None, and the text of all lines without it."""
+        return text_of_lines(self.lines)
+
+
+def text_of_lines(lines: Iterable[bytes]) -> tuple[str | None, str]:
+    """Return the enhanced status code (RFC 3463) of a reply's lines or None, and the text of all without it."""
+    enhanced = None
+    texts = []
+    for line in lines:
+        text = text_of(line)
+        match = _ENHANCED.match(text)
+        if match is not None:
+            enhanced = enhanced or match[1]
+            text = text[match.end() :]
+        texts.append(text)
+    return enhanced, " ".join(texts)
+
+
+def kind_of(code: int, text: str) -> Kind:
+    """Return the kind of a refusal, 400 or more. Exchange says 535 also where AUTH is switched off: 5.7.139."""
+    if code == 535 and "is disabled" in text:
+        return "disabled"
+    if code in _KINDS:
+        return _KINDS[code]
+    return "unavailable" if code < 500 else "policy"

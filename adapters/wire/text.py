@@ -1,0 +1,47 @@
+"""What a server says, as it may be kept and printed."""
+
+from __future__ import annotations
+
+from sasl.errors import ProtocolError
+from sasl.typed import TYPE_CHECKING
+
+from . import base64
+
+if TYPE_CHECKING:
+    from typing import Final
+
+LONGEST_TEXT: Final = 1000
+"""Characters of a server's text that an error keeps."""
+NO_CHALLENGE: Final = b"*"
+"""Text that is not base64: what a protocol takes for a challenge that its grammar does not have."""
+
+
+def text_of(octets: bytes) -> str:
+    """Decode what a server says; it may be in any charset."""
+    return octets.decode("utf-8", "replace")
+
+
+def octets_of(text: bytes | str) -> bytes:
+    """Return what a library has read of a server's reply as octets; it may have decoded them."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+
+
+def printable(text: str) -> str:
+    """Return the beginning of a server's text on one line, without what a terminal would obey."""
+    text = text[:LONGEST_TEXT]
+    if not text.isprintable():
+        text = "".join([char if char.isprintable() else " " for char in text])
+    return text.strip()
+
+
+def challenge_of(line: bytes) -> bytes:
+    """Return the base64 text of a line that begins with "+". Exchange, Stalwart and Migadu send a bare "+"."""
+    return line[2:] if line == b"+" or line.startswith(b"+ ") else NO_CHALLENGE
+
+
+def sized(text: bytes) -> str:
+    """Return how the base64 text of a challenge is shown: by the size of what it stands for."""
+    try:
+        return f"<{len(base64.decode(text, limit=len(text)))} octets>"
+    except ProtocolError:
+        return f"<{len(text)} octets that are not base64>"

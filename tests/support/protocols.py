@@ -1,0 +1,252 @@
+"""IMAP, POP3 and SMTP behind one face: how each says it, the library that speaks it, our binding and our wires of it.
+
+A line of IMAP has "{tag}" for the tag of the client's last command.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import imaplib
+import poplib
+import smtplib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import sasl
+import sasl.adapters.imaplib
+import sasl.adapters.poplib
+import sasl.adapters.smtplib
+import sasl.adapters.wire.imap
+import sasl.adapters.wire.pop
+import sasl.adapters.wire.smtp
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+    from types import ModuleType
+
+Turn = tuple[bytes | None, Any]
+
+
+def b64(data: bytes | str) -> bytes:
+    return base64.b64encode(data.encode() if isinstance(data, str) else data)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One protocol.
+
+    Attributes:
+        library: the standard library's module, whose classes for a connection are called `plain` and `plain`_SSL. They
+            take a context as `context`, and the client's own name in `arguments` if they want one.
+        prefix: of the names of the binding's errors.
+        prompt: what a challenge begins with.
+        returned: what a login returns that ended in `yes`.
+        refused: the library's error for a login that was refused; `error` for anything, `lost` for a lost connection.
+    """
+
+    name: str
+    library: ModuleType
+    binding: ModuleType
+    wire: ModuleType
+    plain: str
+    context: str
+    arguments: tuple[str, ...]
+    prefix: str
+    greeting: bytes
+    auth: bytes
+    prompt: bytes
+    yes: bytes
+    no: bytes
+    temporary: bytes
+    cancelled: bytes
+    bye: bytes
+    noop: Turn
+    returned: object
+    refused: type[Exception]
+    error: type[Exception]
+    lost: type[Exception]
+
+    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ()) -> list[Turn]:
+        """The turn in which the server says what it can do."""
+        raise NotImplementedError
+
+    def challenge(self, data: bytes) -> bytes:
+        return self.prompt + b64(data) + b"\r\n"
+
+    def command(self, mechanism: str, initial: bytes | None = None) -> bytes:
+        """The command line, with the initial response if there is one."""
+        argument = b"" if initial is None else b" " + (b64(initial) or b"=")
+        return self.auth + mechanism.encode() + argument
+
+    def connect(
+        self,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        module: ModuleType | None = None,
+        *,
+        host: str = "127.0.0.1",
+        **options: Any,
+    ) -> Any:
+        """A connection of the library's, or of `module`'s; over TLS if there is a context."""
+        name = self.plain if context is None else f"{self.plain}_SSL"
+        secured = {} if context is None else {self.context: context}
+        return getattr(module or self.library, name)(host, port, *self.arguments, **secured, **options)
+
+    @contextlib.contextmanager
+    def connected(
+        self,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        module: ModuleType | None = None,
+        *,
+        implicit: bool = True,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """The same until the end of the block, perhaps with TLS by STARTTLS; then closed without a farewell."""
+        conn = self.connect(port, context if implicit else None, module, **options)
+        try:
+            if context is not None and not implicit:
+                self.start_tls(conn, context)
+            yield conn
+        finally:
+            self.close(conn)
+
+    def over(self, sock: Any, module: ModuleType | None = None) -> Any:
+        """A connection of the library's, or of `module`'s, over a socket that it is given."""
+
+        class Given(getattr(module or self.library, self.plain)):  # type: ignore[misc]
+            def _create_socket(self, _timeout: float | None) -> Any:  # imaplib and poplib
+                return sock
+
+            def _get_socket(self, _host: str, _port: int, _timeout: float | None) -> Any:  # smtplib
+                return sock
+
+        return Given("mail.example", 0, *self.arguments)
+
+    def start_tls(self, conn: Any, context: ssl.SSLContext) -> None:
+        """Let the library begin TLS."""
+        (conn.stls if self.name == "pop" else conn.starttls)(**{self.context: context})
+
+    def close(self, conn: Any) -> None:
+        """Close the connection at once, also one that the server has closed."""
+        with contextlib.suppress(OSError):
+            conn.close()
+
+    def is_closed(self, conn: Any) -> bool:
+        """Whether library and binding know that the connection is closed."""
+        return conn.sock is None
+
+    def is_logged_in(self, conn: Any) -> bool:
+        """What the library believes; poplib and smtplib keep no such state."""
+        return False
+
+    def error_named(self, name: str) -> type[sasl.SASLError]:
+        """The binding's class for an error of ours."""
+        error: type[sasl.SASLError] = getattr(self.binding, self.prefix + name)
+        return error
+
+
+class _Imap(Protocol):
+    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ("SASL-IR",)) -> list[Turn]:
+        listed = " ".join(["IMAP4rev1", *extra, *(f"AUTH={name}" for name in mechanisms)])
+        return [(b"{tag} CAPABILITY", f"* CAPABILITY {listed}\r\n".encode() + b"{tag} OK done\r\n")]
+
+    def close(self, conn: Any) -> None:
+        conn.state = "LOGOUT"
+        with contextlib.suppress(OSError):
+            conn.shutdown()
+
+    def is_closed(self, conn: Any) -> bool:
+        return bool(conn.state == "LOGOUT" and conn.sock.fileno() == -1)
+
+    def is_logged_in(self, conn: Any) -> bool:
+        return bool(conn.state == "AUTH")
+
+
+class _Pop(Protocol):
+    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ("USER",)) -> list[Turn]:
+        lines = ["+OK these", *extra, *(["SASL " + " ".join(mechanisms)] if mechanisms else []), ".", ""]
+        return [(b"CAPA", "\r\n".join(lines).encode())]
+
+
+class _Smtp(Protocol):
+    def offer(self, *mechanisms: str, extra: tuple[str, ...] = ("SIZE 1000",)) -> list[Turn]:
+        lines = ["250-mx.example", *(f"250-{line}" for line in extra)]
+        if mechanisms:
+            lines.append("250-AUTH " + " ".join(mechanisms))
+        return [(b"ehlo client.example", "\r\n".join([*lines, "250 HELP", ""]).encode())]
+
+
+PROTOCOLS: Final[dict[str, Protocol]] = {
+    "imap": _Imap(
+        name="imap",
+        library=imaplib,
+        binding=sasl.adapters.imaplib,
+        wire=sasl.adapters.wire.imap,
+        plain="IMAP4",
+        context="ssl_context",
+        arguments=(),
+        prefix="IMAP",
+        greeting=b"* OK ready\r\n",
+        auth=b"{tag} AUTHENTICATE ",
+        prompt=b"+ ",
+        yes=b"{tag} OK [CAPABILITY IMAP4rev1 AFTER] Logged in\r\n",
+        no=b"{tag} NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)\r\n",
+        temporary=b"{tag} NO [UNAVAILABLE] Try later\r\n",
+        cancelled=b"{tag} BAD Cancelled\r\n",
+        bye=b"* BYE Session expired, please login again.\r\n",
+        noop=(b"{tag} NOOP", b"{tag} OK nothing\r\n"),
+        returned=("OK", [b"[CAPABILITY IMAP4rev1 AFTER] Logged in"]),
+        refused=imaplib.IMAP4.error,
+        error=imaplib.IMAP4.error,
+        lost=imaplib.IMAP4.abort,
+    ),
+    "pop": _Pop(
+        name="pop",
+        library=poplib,
+        binding=sasl.adapters.poplib,
+        wire=sasl.adapters.wire.pop,
+        plain="POP3",
+        context="context",
+        arguments=(),
+        prefix="POP",
+        greeting=b"+OK ready\r\n",
+        auth=b"AUTH ",
+        prompt=b"+ ",
+        yes=b"+OK Logged in.\r\n",
+        no=b"-ERR [AUTH] Invalid credentials\r\n",
+        temporary=b"-ERR [SYS/TEMP] Try later\r\n",
+        cancelled=b"-ERR Cancelled\r\n",
+        bye=b"",
+        noop=(b"NOOP", b"+OK\r\n"),
+        returned=b"+OK Logged in.",
+        refused=poplib.error_proto,
+        error=poplib.error_proto,
+        lost=poplib.error_proto,
+    ),
+    "smtp": _Smtp(
+        name="smtp",
+        library=smtplib,
+        binding=sasl.adapters.smtplib,
+        wire=sasl.adapters.wire.smtp,
+        plain="SMTP",
+        context="context",
+        arguments=("client.example",),
+        prefix="SMTP",
+        greeting=b"220 mx.example ESMTP\r\n",
+        auth=b"AUTH ",
+        prompt=b"334 ",
+        yes=b"235 2.7.0 Accepted\r\n",
+        no=b"535-5.7.8 Username and Password not accepted.\r\n535 5.7.8 See https://help.example\r\n",
+        temporary=b"454 4.7.0 Try later\r\n",
+        cancelled=b"501 5.7.0 Cancelled\r\n",
+        bye=b"421 4.7.0 Closing\r\n",
+        noop=(b"noop", b"250 ok\r\n"),
+        returned=(235, b"2.7.0 Accepted"),
+        refused=smtplib.SMTPAuthenticationError,
+        error=smtplib.SMTPException,
+        lost=smtplib.SMTPServerDisconnected,
+    ),
+}
