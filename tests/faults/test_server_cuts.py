@@ -135,6 +135,7 @@ def outcomes(session: Conversation) -> list[str]:
     return [attempt.outcome for attempt in session.attempts]
 
 
+@pytest.mark.cuts
 @pytest.mark.parametrize("event", [event for event in EVENTS if event != STALL])  # a deadline is a matter of its own
 @pytest.mark.parametrize("protocol", SESSIONS)
 def test_a_client_that_goes_away_after_any_octet_is_not_logged_in(
