@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .exchange import State
-    from .keys import KeyCache, ScramKeys
+    from .keys import ScramKeys
     from .limits import Limits
     from .policy import Choice, Pins, Policy, choose, offer
     from .registry import Mechanism, client, known_mechanisms, lookup, register, server
@@ -91,7 +91,6 @@ __all__ = [  # noqa: RUF022 -- by audience
     "client",
     "ClientExchange",
     "State",
-    "KeyCache",
     # what goes wrong
     "SASLError",
     "Kind",
@@ -157,7 +156,7 @@ _MODULES = {
     "client_exchange": "ClientExchange",
     "exchange": "State",
     "server_exchange": "ServerExchange",
-    "keys": "KeyCache ScramKeys",
+    "keys": "ScramKeys",
     "limits": "Limits",
     "policy": "Choice Pins Policy choose offer",
     "registry": "Mechanism client known_mechanisms lookup register server",

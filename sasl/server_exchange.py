@@ -153,21 +153,23 @@ class ServerExchange(Exchange):
                 message, self._initial, blame = self._initial, None, "malformed"
         except StopIteration as ended:
             return self._ended(ended.value)
-        except Rejected as verdict:
-            kind: Kind = verdict.kind if verdict.kind in KINDS else "credentials"
-            failure = self._not_found or Failure(kind, verdict.reason, verdict.detail)
-        except Unavailable as verdict:
-            failure = Failure("unavailable", verdict.reason)
-        except LimitExceeded as error:
-            failure = Failure("limit", str(error))
-        except SASLError as error:
-            failure = Failure("malformed", str(error))
         except Exception as error:
-            failure = Failure(blame, f"the mechanism failed with {type(error).__name__}")
+            failure = self._blamed(error, blame)
         except BaseException:
             self._failed(Failure("unavailable", "the exchange was interrupted"))
             raise
         return self._failed(failure)
+
+    def _blamed(self, error: Exception, blame: Kind) -> Failure:
+        """Return what an exception of the script does to the exchange."""
+        if isinstance(error, Rejected):
+            kind: Kind = error.kind if error.kind in KINDS else "credentials"
+            return self._not_found or Failure(kind, error.reason, error.detail)
+        if isinstance(error, Unavailable):
+            return Failure("unavailable", error.reason)
+        if isinstance(error, SASLError):
+            return Failure("limit" if isinstance(error, LimitExceeded) else "malformed", str(error))
+        return Failure(blame, f"the mechanism failed with {type(error).__name__}")
 
     def _ended(self, verified: object) -> Event:
         """The script says yes: believe it only where a verifier did, then ask for the authorization."""
