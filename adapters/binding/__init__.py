@@ -4,9 +4,7 @@
         ...
 
     LIBRARY = Description()
-
-    def authenticate(conn, credentials, **options):
-        return log_in(LIBRARY, conn, credentials, **options)
+    authenticate = Binding(LIBRARY).authenticate
 
 All rules of an exchange are the wire's (`sasl.adapters.wire`), all rules of a login are here: what is checked when,
 what closes the connection, what is shown of it. The description says how one library does it.
@@ -18,11 +16,12 @@ from .connection import connected
 from .dialogue import READ, Dialogue, Wire, quiet
 from .errors import Family, LibraryError, ended, is_gone, too_late
 from .given import callback_script, credentials_of, veil
-from .login import Library, LoginOptions, Offer, Steps, auth, log_in, login_steps, perform
+from .login import Binding, Library, LoginOptions, Offer, Steps, auth, log_in, login_steps, perform
 from .tls import begin_tls, no_tls, unread
 
 __all__ = [
     "READ",
+    "Binding",
     "Dialogue",
     "Family",
     "Library",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from sasl.errors import ConnectionLost, PolicyViolation, SASLError
 
 from ..wire.text import printable, text_of
-from .errors import of_the_socket
+from .errors import of_the_socket, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def begin_tls(
             raise
     if isinstance(failure, ConnectionLost):
         library.close(conn)
-    raise library.errors.translate(failure, library.arguments(library.dialogue(conn), failure))
+    raise translate(failure, library.errors, library.arguments(library.dialogue(conn), failure))
 
 
 class _CheckedContext:
