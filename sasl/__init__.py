@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .exchange import ClientExchange, ServerExchange, State
-    from .keys import KeyCache, ScramKeys
+    from .keys import ScramKeys
     from .limits import Limits
     from .policy import Choice, Pins, Policy, choose, offer
     from .registry import Mechanism, client, known_mechanisms, lookup, register, server
@@ -89,7 +89,6 @@ __all__ = [  # noqa: RUF022 -- by audience
     "client",
     "ClientExchange",
     "State",
-    "KeyCache",
     # what goes wrong
     "SASLError",
     "Kind",
@@ -153,7 +152,7 @@ _MODULES = {
         "PolicyViolation ProtocolError SASLError ServerNotProven TemporaryFailure TokenError UsageError"
     ),
     "exchange": "ClientExchange ServerExchange State",
-    "keys": "KeyCache ScramKeys",
+    "keys": "ScramKeys",
     "limits": "Limits",
     "policy": "Choice Pins Policy choose offer",
     "registry": "Mechanism client known_mechanisms lookup register server",

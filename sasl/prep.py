@@ -5,9 +5,15 @@ What is printable ASCII is prepared already. The tables for the rest, which take
 
 from __future__ import annotations
 
-from .errors import LimitExceeded
+from .errors import LimitExceeded, SASLError, UsageError
 from .limits import DEFAULT_LIMITS
 from .secret import Secret
+from .typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T", str, Secret)
 
 
 def saslprep(text: str, *, stored: bool = False, limit: int = DEFAULT_LIMITS.prep_characters) -> str:
@@ -46,6 +52,45 @@ def prepared_secret(secret: Secret, *, stored: bool = False, limit: int = DEFAUL
 
         unicode.check_assigned(memo.reveal())
     return memo
+
+
+def prepare_own(text: T, *, stored: bool = False, limit: int = DEFAULT_LIMITS.prep_characters) -> T:
+    """Return the prepared form of a name or a password of this side's user.
+
+    Raises LimitExceeded or UsageError as `saslprep` does, and UsageError where nothing is left to compare.
+    """
+    if isinstance(text, Secret):
+        what, form = "a password", prepared_secret(text, stored=stored, limit=limit)
+    else:
+        what, form = "a name or password", saslprep(text, stored=stored, limit=limit)
+    if not form:
+        raise UsageError(f"{what} that is empty, or of which SASLprep leaves nothing (RFC 4013)")
+    return form
+
+
+def prepare_query(text: str, *, limit: int = DEFAULT_LIMITS.prep_characters) -> str | None:
+    """Return the form of what a peer sent, to look for it or to compare it; None where it has none.
+
+    Raises nothing but LimitExceeded.
+    """
+    try:
+        return saslprep(text, limit=limit) or None
+    except UsageError:
+        return None
+
+
+def prepare_kept(value: object, *, prepare: bool = True, limit: int = DEFAULT_LIMITS.prep_characters) -> Secret | None:
+    """Return the password that a verifier's record holds, as both sides hash it; None where it holds none.
+
+    `prepare=False` takes it as it is. Raises nothing.
+    """
+    if not isinstance(value, str | Secret):
+        return None
+    secret = value if isinstance(value, Secret) else Secret(value)
+    try:
+        return (prepared_secret(secret, limit=limit) if prepare else secret) or None
+    except SASLError:
+        return None  # its frames hold the password
 
 
 def has_controls(text: str) -> bool:

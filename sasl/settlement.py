@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
 
+from .errors import place_of
 from .steps import Question, Unavailable
 from .typed import TYPE_CHECKING
 
@@ -69,12 +70,8 @@ def _misfit(question: Question, answer: object, verifier: object) -> Unavailable
 
 
 def _broken(question: Question, error: Exception) -> Unavailable:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown place"
     kind = type(error).__name__
-    _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, where)
+    _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, place_of(error))
     return Unavailable(f"the verifier failed with {kind}")
 
 

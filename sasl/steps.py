@@ -148,6 +148,10 @@ class Verified:
         return f"Verified(identity={self.identity!r}, authzid={self.authzid!r}, data={octets(self.data)})"
 
 
+EMPTY_CHALLENGE: Final = Challenge(b"")
+"""What a script begins with that takes an initial response: the same one for every exchange."""
+
+
 # --- answers
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
 from sasl.errors import TokenError, UsageError
 from sasl.registry import lookup
+from sasl.text import printable
 
 from ..deadline import alarm
 from .exits import TRY_LATER, Undecodable
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -86,7 +86,7 @@ def _bearer(arguments: argparse.Namespace, user: str, deadline: Deadline) -> Bea
         return Bearer(user, CommandToken(arguments.token_command, deadline))
     if arguments.token_env is not None:
         return Bearer(user, _variable(arguments.token_env))
-    return Bearer(user, _typed(f"Access token for {shown(user)}: ", deadline))
+    return Bearer(user, _typed(f"Access token for {printable(user)}: ", deadline))
 
 
 @final
@@ -145,7 +145,7 @@ def _password(arguments: argparse.Namespace, user: str, deadline: Deadline) -> s
     if arguments.password_env is not None:
         return _variable(arguments.password_env)
     if arguments.password_command is None:
-        return _typed(f"Password for {shown(user)}: ", deadline)
+        return _typed(f"Password for {printable(user)}: ", deadline)
     try:
         return _output(_words(arguments.password_command), deadline.left(), "password command")
     except TokenError as error:

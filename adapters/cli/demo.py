@@ -18,6 +18,7 @@ from sasl.errors import AuthenticationFailed, SASLError, TokenError
 from sasl.policy import Policy, offer
 from sasl.registry import known_mechanisms, lookup
 from sasl.resolution import resolve
+from sasl.text import printable
 from sasl.value import value
 
 from .. import imaplib as imap_binding
@@ -27,7 +28,6 @@ from ..binding import connected, log_in
 from ..session import Session
 from . import exits
 from .advice import advice
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -166,7 +166,7 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
             took = time.perf_counter() - begun
     except _ERRORS as error:
         took = time.perf_counter() - begun
-        outcome, ok = f"FAILED: {type(error).__name__}: {shown(str(error))}", False
+        outcome, ok = f"FAILED: {type(error).__name__}: {printable(str(error))}", False
     else:
         outcome, ok = "logged in", True
     attempts = [attempt for session in list(endpoint.sessions)[known:] for attempt in session.attempts]
@@ -188,15 +188,16 @@ def _refused(stage: _Stage) -> bool:
     except _ERRORS as raised:
         error = raised
     if not isinstance(error, AuthenticationFailed):
-        print(f"FAILED: {type(error).__name__}: {shown(str(error))}" if error else "FAILED: the server took it")
+        print(f"FAILED: {type(error).__name__}: {printable(str(error))}" if error else "FAILED: the server took it")
         return False
     _print_login(servers.imap.sessions[-1])
     challenge = ", ".join(f"{key} {value!r}" for key, value in error.detail.items())
     print()
     _explain("sent", "The user name and the token went out with the command. No trace shows more of them than a size.")
-    _explain("challenge", f"The server did not just say no, it said why in a challenge of JSON: {shown(challenge)}.")
+    told = printable(challenge)
+    _explain("challenge", f"The server did not just say no, it said why in a challenge of JSON: {told}.")
     _explain("answer", "XOAUTH2 answers that by an empty line (OAUTHBEARER by a single ^A), never by the token again.")
-    _explain("verdict", f"Then it refused: {shown(error.response_code or '')}, {shown(error.server_text)!r}.")
+    _explain("verdict", f"Then it refused: {printable(error.response_code or '')}, {printable(error.server_text)!r}.")
     _explain(
         "raised",
         f"{exits.public_name(error)}, which is an imaplib.IMAP4.error too: kind {error.kind!r}, "
@@ -245,7 +246,7 @@ def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool
         with Session(connect, imap_binding.authenticate, Bearer(_USER, source), mechanism="XOAUTH2").connected():
             pass
     except _ERRORS as error:
-        print(f"FAILED: {type(error).__name__}: {shown(str(error))}")
+        print(f"FAILED: {type(error).__name__}: {printable(str(error))}")
         return False
     sessions = list(server.sessions)[known:]
     if [session.identity for session in sessions] != [None, _USER] or len(endpoint.requests) != asked + 1:
@@ -263,13 +264,13 @@ def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool
 # --- how it is printed
 
 
-def _print_login(session: reference.Session) -> None:
+def _print_login(session: reference.Conversation) -> None:
     """Print the lines of a login."""
     who = {"C": "client", "S": "server"}
     lines = [(who[side], text) for side, text in list(session.transcript)]
     first = next(index for index, (_, text) in enumerate(lines) if " AUTHENTICATE " in text)
     for side, text in lines[first : first + 4]:
-        print(f"  {side}  {shown(text)}")
+        print(f"  {side}  {printable(text)}")
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

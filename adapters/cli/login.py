@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sasl.errors import Cancelled, ConnectionLost, PolicyViolation, SASLError
 from sasl.policy import Policy
+from sasl.text import printable
 
 from ..binding import log_in
 from ..deadline import Deadline, alarm
@@ -18,7 +19,6 @@ from ..session import with_new_token
 from . import credentials, exits, url
 from .connection import connected, library_for, tls_context, tls_facts
 from .outcome import Outcome
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -220,7 +220,7 @@ class _Escaped(logging.Formatter):
     """One line for each record, nothing in it a control."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown(record.getMessage())
+        return printable(record.getMessage())
 
 
 def _seconds(text: str) -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from sasl.errors import TokenError, bare
+from sasl.text import printable
 from sasl.value import value
 
 from ..deadline import Deadline, TimedReader
@@ -301,7 +302,7 @@ def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:
     if not _CODE.fullmatch(code):
         code, text = f"http_{status}", f"the token endpoint answers with the HTTP status {status}"
     if isinstance(said, str) and said:
-        text += f": {shown(_scrubbed(said, secrets))}"
+        text += f": {printable(_scrubbed(said, secrets), limit=_LONGEST_TEXT)}"
     later = status >= 500 or status in _LATER_STATUS or code in _LATER
     return TokenError(text, code=code, retryable=later, needs_user=not later and code in _NEEDS_USER)
 
@@ -320,8 +321,3 @@ def _scrubbed(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
-
-
-def shown(text: str) -> str:
-    """Return the beginning of a text that others wrote, with all that is not printable escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST_TEXT])

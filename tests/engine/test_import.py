@@ -16,7 +16,7 @@ HEAVY = ("google", "cryptography", "pyasn1", "jwt", "asyncio", "importlib.metada
 
 ENGINE = {
     *("sasl", "sasl.channel", "sasl.credentials", "sasl.errors", "sasl.exchange", "sasl.limits", "sasl.mechanisms"),
-    *("sasl.prep", "sasl.registry", "sasl.secret", "sasl.steps", "sasl.typed", "sasl.value"),
+    *("sasl.hashes", "sasl.prep", "sasl.registry", "sasl.secret", "sasl.steps", "sasl.typed", "sasl.value"),
 }
 """What any exchange needs of ours."""
 STANDARD = {

@@ -6,9 +6,7 @@ import base64
 import contextlib
 import dataclasses
 import functools
-import signal
 import socket
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import PEM_cert_to_DER_cert
@@ -267,27 +265,3 @@ def _timed(dialogue: Dialogue) -> Dialogue:
     """The same under a time-out, with which the bindings read in another way."""
     kind, _, how = dialogue.name.rpartition("-")
     return dataclasses.replace(dialogue, name=f"{kind}-timed-{how}", options={**dialogue.options, "timeout": 30.0})
-
-
-# --- no test hangs
-
-_DEADLINE: Final = 60  # seconds
-
-
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """End a test that hangs, where the system can."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def late(*_: object) -> None:
-        raise RuntimeError(f"a test took more than {_DEADLINE} seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, _DEADLINE)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -63,6 +63,7 @@ def one_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imaplib, "random", SimpleNamespace(randint=lambda low, high: low))
 
 
+@pytest.mark.cuts
 @pytest.mark.parametrize("case", CUTS, ids=lambda case: f"{case.id}-{case.params['protocol']}-{case.params['event']}")
 def test_a_cut_after_any_octet_is_the_documented_error_and_the_next_login_works(
     dialogues: dict[str, Dialogue], case: sasl.spec.Case
@@ -74,10 +75,17 @@ def test_a_cut_after_any_octet_is_the_documented_error_and_the_next_login_works(
             begun = time.monotonic()
             if complaint := complaint_about(dialogue, fault):
                 wrong.append(f"{dialogue}: {fault}: {complaint}")
-            if time.monotonic() - begun > LONGEST:
+            if time.monotonic() - begun > LONGEST and is_slow_again(dialogue, fault):
                 wrong.append(f"{dialogue}: {fault}: took too long")
         assert outcome(dialogue, Peer(dialogue))[0] == dialogue.verdict
     assert not wrong, f"{len(wrong)} cuts, first: " + "\n".join(wrong[:10])
+
+
+def is_slow_again(dialogue: Dialogue, fault: Fault) -> bool:
+    """Whether the same cut takes too long a second time: the machine may have been busy, but does not stay so."""
+    begun = time.monotonic()
+    complaint_about(dialogue, fault)
+    return time.monotonic() - begun > LONGEST
 
 
 def faults(dialogue: Dialogue, event: str, *, greeting: bool) -> Iterator[Fault]:

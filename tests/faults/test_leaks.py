@@ -41,7 +41,8 @@ from sasl.adapters.binding import log_in
 from sasl.adapters.cli import main
 from sasl.adapters.wire import imap, pop, smtp
 from sasl.adapters.wire.line import Line
-from sasl.keys import ClientKeys, Key, KeyCache, fingerprint
+from sasl.keys import Key
+from sasl.mechanisms._scram_keys import ClientKeys, KeyCache, fingerprint
 from sasl.prep import saslprep
 
 from ..support.leaks import chain, locals_of, reachable, seen, shown_by, walked

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EVENTS: Final = (CLOSE, RESET, GARBAGE)
-TIMEOUT: Final = 10.0  # seconds, of which none is waited for
+TIMEOUT: Final = 60.0  # seconds, of which none is waited for
 
 
 class Server:

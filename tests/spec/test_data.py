@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import dataclasses
+import functools
 import json
 import re
 import unicodedata
@@ -107,6 +108,7 @@ def test_a_test_runs_every_file(name):
     assert any(name in names_loaded(path) for path in running), f"no test runs {name}"
 
 
+@functools.cache
 def names_loaded(path):
     """The string constants of a test module that loads something from the specification."""
     source = path.read_text("utf-8")

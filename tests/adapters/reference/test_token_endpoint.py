@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -285,7 +286,8 @@ def test_the_verifier_of_the_mail_servers_asks_it_first(endpoint: TokenEndpoint)
     )
     assert checks(sasl.CheckPassword("alice", sasl.Secret("wonderland"))) == sasl.Accepted("alice")
     assert set(checks.answers) == set(verifier.answers)
-    assert checks.decoy == verifier.decoy
+    row = sasl.lookup("SCRAM-SHA-256")
+    assert checks.options(row) == verifier.options(row) == {"decoy": verifier.decoy}
 
 
 def test_it_keeps_no_token(endpoint: TokenEndpoint) -> None:
@@ -388,7 +390,7 @@ def test_a_signed_assertion_gets_a_token_for_its_subject(signer: Signer, claims:
         ({}, {"scope": None}, "invalid_scope"),
         ({}, {"scope": "everything"}, "invalid_scope"),
     ],
-    ids=str,
+    ids=lambda part: re.sub(r"\d{10}", "TIME", str(part)),  # the same ones in each run
 )
 def test_an_assertion_that_says_something_else_is_refused(
     signer: Signer, header: dict[str, Any], claims: dict[str, Any], error: str
