@@ -15,14 +15,14 @@ import os
 import re
 from functools import partial
 from ssl import SSLSocket, create_default_context
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 from sasl import errors
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
+from sasl.typed import TYPE_CHECKING, final
 from sasl.value import value
 
-from .binding import Binding, Dialogue, Family, LibraryError, Offer, begin_tls, describe, ended, is_gone, no_tls, quiet
+from .binding import Binding, Dialogue, LibraryError, Offer, begin_tls, describe, ended, is_gone, no_tls, quiet
 from .binding.given import credentials_of, veil_password
 from .binding.tls import NOT_OFFERED, unread
 from .wire.imap import choose, client_wire, greeting
@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from ssl import SSLContext
+    from typing import Any, Final, Literal, TypeAlias
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
 
-Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
+    from .binding.errors import Family
+
+    Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
 
 _SHOWS_LINES: Final = 4
 """The level from which imaplib's debug output shows what is sent."""

@@ -16,7 +16,6 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from ssl import SSLSocket, create_default_context
-from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl import errors
 from sasl.credentials import is_credentials
@@ -24,9 +23,10 @@ from sasl.errors import ConnectionLost, ProtocolError, SASLError, UsageError
 from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.registry import canonical
+from sasl.typed import TYPE_CHECKING, final
 from sasl.value import value
 
-from .binding import READ, Binding, Dialogue, Family, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
 from .binding.dialogue import to_stderr
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
 from .binding.tls import no_tls, unread
@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from ssl import SSLContext
+    from typing import Any, Final
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
 
+    from .binding.errors import Family
     from .binding.given import Respond
 
 _EOF: Final = ("-ERR EOF",)

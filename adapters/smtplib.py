@@ -12,7 +12,6 @@ from __future__ import annotations
 import smtplib
 from functools import partial
 from ssl import create_default_context
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from sasl import errors
 from sasl.credentials import is_credentials
@@ -20,9 +19,10 @@ from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, Protocol
 from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
+from sasl.typed import TYPE_CHECKING, cast, final
 from sasl.value import value
 
-from .binding import READ, Binding, Dialogue, Family, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
 from .binding.dialogue import quiet
 from .binding.errors import of_the_socket
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from socket import socket
     from ssl import SSLContext
+    from typing import Any, Final, TypeAlias
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
     from sasl.steps import ClientSteps
+
+    from .binding.errors import Family
 
     AuthObject: TypeAlias = Callable[..., bytes | str | None]
 

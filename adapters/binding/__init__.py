@@ -13,23 +13,19 @@ what closes the connection, what is shown of it. The description says how one li
 from .channel import describe
 from .clock import clocked
 from .connection import connected
-from .dialogue import READ, Dialogue, Wire, quiet
-from .errors import Family, LibraryError, ended, is_gone, too_late
+from .dialogue import READ, Dialogue, quiet
+from .errors import LibraryError, ended, is_gone, too_late
 from .given import callback_script, credentials_of, veil
-from .login import Binding, Library, LoginOptions, Offer, Steps, auth, log_in, login_steps, perform
+from .login import Binding, Library, Offer, auth, log_in, login_steps, perform
 from .tls import begin_tls, no_tls, unread
 
 __all__ = [
     "READ",
     "Binding",
     "Dialogue",
-    "Family",
     "Library",
     "LibraryError",
-    "LoginOptions",
     "Offer",
-    "Steps",
-    "Wire",
     "auth",
     "begin_tls",
     "callback_script",

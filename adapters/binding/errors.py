@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from errno import EBADF, ENETDOWN, ENETRESET, ENOTCONN
 from ssl import SSLEOFError, SSLZeroReturnError
-from typing import Any, Final, TypeAlias
 
 from sasl.errors import ConnectionLost, SASLError
+from sasl.typed import TYPE_CHECKING
 
-Family: TypeAlias = "dict[type[SASLError], type[LibraryError]]"
-"""A library's errors, by the errors of ours that they stand for."""
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
+
+    Family: TypeAlias = "dict[type[SASLError], type[LibraryError]]"
+    """A library's errors, by the errors of ours that they stand for."""
+
 
 _NO_CONNECTION: Final = (EBADF, ENETDOWN, ENETRESET, ENOTCONN)
 _TIMED_OUT_BEFORE: Final = ("cannot read from timed out object",)

@@ -6,15 +6,14 @@ A step is a call that may have to wait: for a line, for a token. The driver for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypedDict, TypeVar, final
 
 from sasl.credentials import Password, is_credentials
 from sasl.errors import ConnectionLost, MechanismUnavailable, PolicyViolation, SASLError, UsageError
-from sasl.policy import DEFAULT_POLICY, Choice, Policy, against
+from sasl.policy import DEFAULT_POLICY, against
 from sasl.registry import Mechanism, lookup
 from sasl.resolution import resolve
+from sasl.typed import TYPE_CHECKING, Generic, Protocol, TypeVar, final
 from sasl.value import value
 
 from .clock import clocked
@@ -22,12 +21,14 @@ from .errors import of_the_socket, translate
 from .given import type_of, veil
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
     from contextlib import AbstractContextManager
     from ssl import SSLContext
-    from typing import Unpack
+    from typing import Any, TypeAlias, TypedDict, Unpack
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials
+    from sasl.policy import Choice, Policy
 
     from .dialogue import Dialogue, Wire
     from .errors import Family
@@ -37,8 +38,19 @@ R = TypeVar("R")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
-Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
-"""Calls that may have to wait. What each returns, or raises, goes back in; what the generator returns is the result."""
+if TYPE_CHECKING:
+    Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
+    """Calls that may have to wait. What each returns, or raises, goes back in; in the end the result is returned."""
+
+    class LoginOptions(TypedDict, total=False):
+        """How to log in, as for `authenticate`; `watch` gets the choice and the wire before the command is sent."""
+
+        mechanism: str | None
+        initial_response: bool | None
+        policy: Policy | None
+        timeout: float | None
+        options: Mapping[str, Any]
+        watch: Callable[[Choice, Any], object] | None
 
 
 @final
@@ -120,17 +132,6 @@ class Library(Protocol[C, R_co]):
     def close(self, conn: C, /) -> object:
         """Close the connection; never fail."""
         ...
-
-
-class LoginOptions(TypedDict, total=False):
-    """How to log in, as `Binding.authenticate` takes it; `watch` gets choice and wire before the command is sent."""
-
-    mechanism: str | None
-    initial_response: bool | None
-    policy: Policy | None
-    timeout: float | None
-    options: Mapping[str, Any]
-    watch: Callable[[Choice, Any], object] | None
 
 
 @final
@@ -223,9 +224,7 @@ def login_steps(
             offer = yield partial(library.offer, conn, dialogue)
             choice = offer.choose(credentials, policy=allowed, channel=channel, mechanism=mechanism)
             ready = yield partial(get_token, credentials)
-            wire = offer.wire(
-                choice, ready, initial_response=initial_response, **({"options": options} if options else {})
-            )
+            wire = offer.wire(choice, ready, initial_response=initial_response, options=options)
             if watch is not None:
                 watch(choice, wire)
             with library.mute(conn):
