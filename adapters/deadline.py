@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, final
+
+from sasl.typed import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from socket import socket
+    from typing import Any
 
 
 @final

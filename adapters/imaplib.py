@@ -3,6 +3,9 @@
 It writes and reads lines by the connection's own send() and readline(), which are documented to be overridden, and
 keeps `state` and `capabilities` as imaplib does. imaplib's authenticate() has no initial response, needs two writes
 (and 40 ms) for a response, and is out of step with the server after a failure of its callback.
+
+`authenticate` returns ("OK", [text]) and raises the classes below, all of them IMAP4.error. The LOGIN command stands in
+for a password that no mechanism takes.
 """
 
 from __future__ import annotations
@@ -12,68 +15,38 @@ import os
 import re
 from functools import partial
 from ssl import SSLSocket, create_default_context
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 
 from sasl import errors
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
+from sasl.typed import TYPE_CHECKING, final
 from sasl.value import value
 
-from .binding import Dialogue, Family, LibraryError, Offer, begin_tls, describe, ended, is_gone, log_in, no_tls, quiet
-from .binding.given import credentials_of, veil, veil_password
+from .binding import Binding, Dialogue, LibraryError, Offer, begin_tls, describe, ended, is_gone, no_tls, quiet
+from .binding.given import credentials_of, veil_password
 from .binding.tls import NOT_OFFERED, unread
 from .wire.imap import choose, client_wire, greeting
 from .wire.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from ssl import SSLContext
+    from typing import Any, Final, Literal, TypeAlias
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
 
-Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
+    from .binding.errors import Family
+
+    Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
 
 _SHOWS_LINES: Final = 4
 """The level from which imaplib's debug output shows what is sent."""
 _UNDER_TLS: Final = ("TLS session already established",)
 """What imaplib says to a second starttls(), though nothing is lost."""
 _LOGGED_OUT: Final = re.compile(r"command \S+ illegal in state LOGOUT, only allowed in states .*")
-_FAMILY: Final = Family()
-
-
-def authenticate(
-    conn: imaplib.IMAP4,
-    credentials: Credentials,
-    *,
-    mechanism: str | None = None,
-    initial_response: bool | None = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-    options: Mapping[str, Any] = {},
-) -> Answer:
-    """Log in; return ("OK", [text]) as imaplib does, with `conn.state` and `conn.capabilities` as they are now.
-
-    The mechanism is chosen from the connection's capabilities as `sasl.choose` does; for a password that none of
-    them takes, the LOGIN command stands in. `initial_response=False` never sends one with the command. `timeout` is
-    in seconds, for the whole login; without it, each read and write has the connection's own time-out, and the whole
-    login ten times that. `options` are for the mechanism, UsageError if it does not know one.
-    Raises the classes below, all of them IMAP4.error, and UsageError and TokenError. The connection is usable after
-    a refusal; where the exchange was cut or the server broke the protocol, it is closed. Each call sends the credential
-    once: a second one on the same connection sends it again.
-    """
-    credentials = veil(credentials)
-    return log_in(
-        LIBRARY,
-        conn,
-        credentials,
-        mechanism=mechanism,
-        initial_response=initial_response,
-        policy=policy,
-        timeout=timeout,
-        options=options,
-    )
+_OURS: Final[Family] = {}
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -97,7 +70,7 @@ class _Library:
 
     plain: Callable[..., imaplib.IMAP4]
     tls: Callable[..., imaplib.IMAP4]
-    errors: Family = _FAMILY
+    errors: Family = _OURS
     service: str = "imap"
 
     def open(
@@ -232,55 +205,46 @@ class IMAP4_SSL(IMAP4, imaplib.IMAP4_SSL):  # noqa: N801 -- the library's name
 
 
 LIBRARY: Final = _Library(IMAP4, IMAP4_SSL)
+authenticate: Final = Binding(LIBRARY).authenticate
 
 
-@_FAMILY.member
-class IMAPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, imaplib.IMAP4.error):
+class IMAPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, imaplib.IMAP4.error, family=_OURS):
     """The server said no to the credential; `args` holds its text with the response code, as imaplib has it."""
 
 
-@_FAMILY.member
-class IMAPAuthorizationFailed(errors.AuthorizationFailed, IMAPAuthenticationFailed):
+class IMAPAuthorizationFailed(errors.AuthorizationFailed, IMAPAuthenticationFailed, family=_OURS):
     """The credential is good, but may not act as who was asked for."""
 
 
-@_FAMILY.member
-class IMAPTemporaryFailure(LibraryError, errors.TemporaryFailure, imaplib.IMAP4.error):
+class IMAPTemporaryFailure(LibraryError, errors.TemporaryFailure, imaplib.IMAP4.error, family=_OURS):
     """Try later, with the same credential."""
 
 
-@_FAMILY.member
-class IMAPConnectionLost(LibraryError, errors.ConnectionLost, imaplib.IMAP4.abort):
+class IMAPConnectionLost(LibraryError, errors.ConnectionLost, imaplib.IMAP4.abort, family=_OURS):
     """The server ended the connection (BYE, end of file), or did not answer in time."""
 
 
-@_FAMILY.member
-class IMAPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, imaplib.IMAP4.error):
+class IMAPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, imaplib.IMAP4.error, family=_OURS):
     """No mechanism in common."""
 
 
-@_FAMILY.member
-class IMAPPolicyViolation(LibraryError, errors.PolicyViolation, imaplib.IMAP4.error):
+class IMAPPolicyViolation(LibraryError, errors.PolicyViolation, imaplib.IMAP4.error, family=_OURS):
     """The policy refused; no credential was sent."""
 
 
-@_FAMILY.member
-class IMAPProtocolError(LibraryError, errors.ProtocolError, imaplib.IMAP4.error):
+class IMAPProtocolError(LibraryError, errors.ProtocolError, imaplib.IMAP4.error, family=_OURS):
     """The server broke the rules, or did not understand the command."""
 
 
-@_FAMILY.member
-class IMAPServerNotProven(errors.ServerNotProven, IMAPProtocolError):
+class IMAPServerNotProven(errors.ServerNotProven, IMAPProtocolError, family=_OURS):
     """A yes that came too early, or without proof."""
 
 
-@_FAMILY.member
-class IMAPLimitExceeded(errors.LimitExceeded, IMAPProtocolError):
+class IMAPLimitExceeded(errors.LimitExceeded, IMAPProtocolError, family=_OURS):
     """The server sent too much."""
 
 
-@_FAMILY.member
-class IMAPCancelled(LibraryError, errors.Cancelled, imaplib.IMAP4.error):
+class IMAPCancelled(LibraryError, errors.Cancelled, imaplib.IMAP4.error, family=_OURS):
     """This side cancelled."""
 
 

@@ -2,6 +2,10 @@
 
 poplib has neither AUTH nor a public way to send a command, and reads no line of more than 2,048 octets: a Kerberos
 ticket is longer. So lines go over the connection's `sock` and `file`, each in one write.
+
+`authenticate` returns the server's line (b"+OK ...") and raises the classes below, all of them error_proto. For a
+password that no mechanism takes, USER and PASS stand in, and before them APOP, where the policy allows "POP-APOP" and
+the greeting has a usable timestamp.
 """
 
 from __future__ import annotations
@@ -12,7 +16,6 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from ssl import SSLSocket, create_default_context
-from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl import errors
 from sasl.client_exchange import ClientExchange
@@ -20,22 +23,25 @@ from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.registry import canonical
+from sasl.typed import TYPE_CHECKING, final
 from sasl.value import value
 
-from .binding import READ, Dialogue, Family, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone, log_in
+from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
 from .binding.dialogue import to_stderr
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
 from .binding.tls import no_tls, unread
 from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from ssl import SSLContext
+    from typing import Any, Final
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
 
+    from .binding.errors import Family
     from .binding.given import Respond
 
 _EOF: Final = ("-ERR EOF",)
@@ -46,41 +52,7 @@ _ENDS: Final = re.compile(
     re.IGNORECASE,
 )
 """How servers say that they end a session: Dovecot's "Disconnected for inactivity", "Server shutting down"; others'."""
-_FAMILY: Final = Family()
-
-
-def authenticate(
-    conn: poplib.POP3,
-    credentials: Credentials,
-    *,
-    mechanism: str | None = None,
-    initial_response: bool | None = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-    options: Mapping[str, Any] = {},
-) -> bytes:
-    """Log in; return the server's line (b"+OK ...") as poplib's commands do.
-
-    The mechanism is chosen from CAPA as `sasl.choose` does; for a password that none of them takes, USER and PASS
-    stand in, and before them APOP, where the policy allows "POP-APOP" and the greeting has a usable timestamp.
-    `initial_response=False` never sends one with the command. `timeout` is in seconds, for the whole login; without
-    it, each read and write has the connection's own time-out, and the whole login ten times that. `options` are for
-    the mechanism, UsageError if it does not know one.
-    Raises the classes below, all of them error_proto, and UsageError and TokenError. The connection is usable after
-    a refusal; where the exchange was cut or the server broke the protocol, it is closed. Each call sends the credential
-    once: a second one on the same connection sends it again.
-    """
-    credentials = veil(credentials)
-    return log_in(
-        LIBRARY,
-        conn,
-        credentials,
-        mechanism=mechanism,
-        initial_response=initial_response,
-        policy=policy,
-        timeout=timeout,
-        options=options,
-    )
+_OURS: Final[Family] = {}
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -103,7 +75,7 @@ class _Library:
 
     plain: Callable[..., poplib.POP3]
     tls: Callable[..., poplib.POP3]
-    errors: Family = _FAMILY
+    errors: Family = _OURS
     service: str = "pop"
 
     def open(self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None) -> poplib.POP3:
@@ -281,55 +253,46 @@ class POP3_SSL(POP3, poplib.POP3_SSL):  # type: ignore[misc]  # noqa: N801 -- st
 
 
 LIBRARY: Final = _Library(POP3, POP3_SSL)
+authenticate: Final = Binding(LIBRARY).authenticate
 
 
-@_FAMILY.member
-class POPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, poplib.error_proto):
+class POPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, poplib.error_proto, family=_OURS):
     """The server said no to the credential; `args` holds its line, as poplib has it."""
 
 
-@_FAMILY.member
-class POPAuthorizationFailed(errors.AuthorizationFailed, POPAuthenticationFailed):
+class POPAuthorizationFailed(errors.AuthorizationFailed, POPAuthenticationFailed, family=_OURS):
     """The credential is good, but may not act as who was asked for."""
 
 
-@_FAMILY.member
-class POPTemporaryFailure(LibraryError, errors.TemporaryFailure, poplib.error_proto):
+class POPTemporaryFailure(LibraryError, errors.TemporaryFailure, poplib.error_proto, family=_OURS):
     """Try later, with the same credential; `args` holds the server's line."""
 
 
-@_FAMILY.member
-class POPConnectionLost(LibraryError, errors.ConnectionLost, poplib.error_proto):
+class POPConnectionLost(LibraryError, errors.ConnectionLost, poplib.error_proto, family=_OURS):
     """The server ended the connection, or did not answer in time."""
 
 
-@_FAMILY.member
-class POPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, poplib.error_proto):
+class POPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, poplib.error_proto, family=_OURS):
     """No mechanism in common."""
 
 
-@_FAMILY.member
-class POPPolicyViolation(LibraryError, errors.PolicyViolation, poplib.error_proto):
+class POPPolicyViolation(LibraryError, errors.PolicyViolation, poplib.error_proto, family=_OURS):
     """The policy refused; no credential was sent."""
 
 
-@_FAMILY.member
-class POPProtocolError(LibraryError, errors.ProtocolError, poplib.error_proto):
+class POPProtocolError(LibraryError, errors.ProtocolError, poplib.error_proto, family=_OURS):
     """The server broke the rules."""
 
 
-@_FAMILY.member
-class POPServerNotProven(errors.ServerNotProven, POPProtocolError):
+class POPServerNotProven(errors.ServerNotProven, POPProtocolError, family=_OURS):
     """A yes that came too early, or without proof."""
 
 
-@_FAMILY.member
-class POPLimitExceeded(errors.LimitExceeded, POPProtocolError):
+class POPLimitExceeded(errors.LimitExceeded, POPProtocolError, family=_OURS):
     """The server sent too much."""
 
 
-@_FAMILY.member
-class POPCancelled(LibraryError, errors.Cancelled, poplib.error_proto):
+class POPCancelled(LibraryError, errors.Cancelled, poplib.error_proto, family=_OURS):
     """This side cancelled."""
 
 

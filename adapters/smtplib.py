@@ -2,6 +2,9 @@
 
 EHLO comes first, or the server forgets the login at the EHLO that sendmail() would send. Lines go out by the
 connection's send() and come in from its `file`, as they are: smtplib's docmd() reads "235x" and half a line as 235.
+
+`authenticate` returns (235, text) and raises the classes below, all of them SMTPException. 503, "already
+authenticated", is an error here.
 """
 
 from __future__ import annotations
@@ -9,7 +12,6 @@ from __future__ import annotations
 import smtplib
 from functools import partial
 from ssl import create_default_context
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 from sasl import errors
 from sasl.client_exchange import ClientExchange
@@ -17,9 +19,10 @@ from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
+from sasl.typed import TYPE_CHECKING, cast, final
 from sasl.value import value
 
-from .binding import READ, Dialogue, Family, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone, log_in
+from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
 from .binding.dialogue import quiet
 from .binding.errors import of_the_socket
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
@@ -27,53 +30,23 @@ from .binding.tls import NOT_OFFERED, no_tls, unread
 from .wire.smtp import ClientWire, client_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from socket import socket
     from ssl import SSLContext
+    from typing import Any, Final, TypeAlias
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
     from sasl.steps import ClientSteps
 
+    from .binding.errors import Family
+
     AuthObject: TypeAlias = Callable[..., bytes | str | None]
 
 Reply: TypeAlias = tuple[int, bytes]
 
-_FAMILY: Final = Family()
-
-
-def authenticate(
-    conn: smtplib.SMTP,
-    credentials: Credentials,
-    *,
-    mechanism: str | None = None,
-    initial_response: bool | None = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-    options: Mapping[str, Any] = {},
-) -> Reply:
-    """Log in; return (235, text) as smtplib does. 503, "already authenticated", is an error here.
-
-    EHLO is sent if it was not yet, and the mechanism is chosen from what it says as `sasl.choose` does.
-    `initial_response=False` never sends one with the command. `timeout` is in seconds, for the whole login;
-    without it, each read and write has the connection's own time-out, and the whole login ten times that. `options`
-    are for the mechanism, UsageError if it does not know one.
-    Raises the classes below, all of them SMTPException, and UsageError and TokenError. The connection is usable after
-    a refusal; where the exchange was cut or the server broke the protocol, it is closed. Each call sends the credential
-    once: a second one on the same connection sends it again.
-    """
-    credentials = veil(credentials)
-    return log_in(
-        LIBRARY,
-        conn,
-        credentials,
-        mechanism=mechanism,
-        initial_response=initial_response,
-        policy=policy,
-        timeout=timeout,
-        options=options,
-    )
+_OURS: Final[Family] = {}
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -108,7 +81,7 @@ class _Library:
 
     plain: Callable[..., smtplib.SMTP]
     tls: Callable[..., smtplib.SMTP]
-    errors: Family = _FAMILY
+    errors: Family = _OURS
     service: str = "smtp"
     myself: str = "[127.0.0.1]"  # smtplib would ask the name service for this machine's name, which takes long
 
@@ -282,6 +255,7 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):  # noqa: N801 -- the library's name
 
 
 LIBRARY: Final = _Library(SMTP, SMTP_SSL)
+authenticate: Final = Binding(LIBRARY).authenticate
 
 
 class _WithReply(LibraryError):
@@ -295,33 +269,27 @@ class _WithReply(LibraryError):
         self.smtp_error = reply
 
 
-@_FAMILY.member
-class SMTPAuthenticationFailed(_WithReply, errors.AuthenticationFailed, smtplib.SMTPAuthenticationError):
+class SMTPAuthenticationFailed(_WithReply, errors.AuthenticationFailed, smtplib.SMTPAuthenticationError, family=_OURS):
     """The server said no to the credential."""
 
 
-@_FAMILY.member
-class SMTPAuthorizationFailed(errors.AuthorizationFailed, SMTPAuthenticationFailed):
+class SMTPAuthorizationFailed(errors.AuthorizationFailed, SMTPAuthenticationFailed, family=_OURS):
     """The credential is good, but may not act as who was asked for."""
 
 
-@_FAMILY.member
-class SMTPTemporaryFailure(_WithReply, errors.TemporaryFailure, smtplib.SMTPAuthenticationError):
+class SMTPTemporaryFailure(_WithReply, errors.TemporaryFailure, smtplib.SMTPAuthenticationError, family=_OURS):
     """Try later, with the same credential. smtplib's error for 454 is SMTPAuthenticationError too."""
 
 
-@_FAMILY.member
-class SMTPConnectionLost(LibraryError, errors.ConnectionLost, smtplib.SMTPServerDisconnected):
+class SMTPConnectionLost(LibraryError, errors.ConnectionLost, smtplib.SMTPServerDisconnected, family=_OURS):
     """The server ended the connection (421, end of file), or did not answer in time."""
 
 
-@_FAMILY.member
-class SMTPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, smtplib.SMTPNotSupportedError):
+class SMTPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, smtplib.SMTPNotSupportedError, family=_OURS):
     """No mechanism in common, or no AUTH at all."""
 
 
-@_FAMILY.member
-class SMTPPolicyViolation(LibraryError, errors.PolicyViolation, smtplib.SMTPException):
+class SMTPPolicyViolation(LibraryError, errors.PolicyViolation, smtplib.SMTPException, family=_OURS):
     """The policy refused; no credential was sent."""
 
 
@@ -333,18 +301,15 @@ class SMTPTLSRefused(_WithReply, SMTPPolicyViolation, smtplib.SMTPResponseExcept
     """The server's answer to STARTTLS is not 220."""
 
 
-@_FAMILY.member
-class SMTPProtocolError(LibraryError, errors.ProtocolError, smtplib.SMTPException):
+class SMTPProtocolError(LibraryError, errors.ProtocolError, smtplib.SMTPException, family=_OURS):
     """The server broke the rules."""
 
 
-@_FAMILY.member
-class SMTPServerNotProven(errors.ServerNotProven, SMTPProtocolError):
+class SMTPServerNotProven(errors.ServerNotProven, SMTPProtocolError, family=_OURS):
     """A yes that came too early, or without proof."""
 
 
-@_FAMILY.member
-class SMTPLimitExceeded(errors.LimitExceeded, SMTPProtocolError):
+class SMTPLimitExceeded(errors.LimitExceeded, SMTPProtocolError, family=_OURS):
     """The server sent too much."""
 
 
@@ -352,8 +317,7 @@ class SMTPHeloRefused(_WithReply, SMTPProtocolError, smtplib.SMTPHeloError):
     """The server refused EHLO and HELO."""
 
 
-@_FAMILY.member
-class SMTPCancelled(LibraryError, errors.Cancelled, smtplib.SMTPException):
+class SMTPCancelled(LibraryError, errors.Cancelled, smtplib.SMTPException, family=_OURS):
     """This side cancelled."""
 
 

@@ -4,9 +4,7 @@
         ...
 
     LIBRARY = Description()
-
-    def authenticate(conn, credentials, **options):
-        return log_in(LIBRARY, conn, credentials, **options)
+    authenticate = Binding(LIBRARY).authenticate
 
 All rules of an exchange are the wire's (`sasl.adapters.wire`), all rules of a login are here: what is checked when,
 what closes the connection, what is shown of it. The description says how one library does it.
@@ -15,22 +13,19 @@ what closes the connection, what is shown of it. The description says how one li
 from .channel import describe
 from .clock import clocked
 from .connection import connected
-from .dialogue import READ, Dialogue, Wire, quiet
-from .errors import Family, LibraryError, ended, is_gone, too_late
+from .dialogue import READ, Dialogue, quiet
+from .errors import LibraryError, ended, is_gone, too_late
 from .given import callback_script, credentials_of, veil
-from .login import Library, LoginOptions, Offer, Steps, auth, log_in, login_steps, perform
+from .login import Binding, Library, Offer, auth, log_in, login_steps, perform
 from .tls import begin_tls, no_tls, unread
 
 __all__ = [
     "READ",
+    "Binding",
     "Dialogue",
-    "Family",
     "Library",
     "LibraryError",
-    "LoginOptions",
     "Offer",
-    "Steps",
-    "Wire",
     "auth",
     "begin_tls",
     "callback_script",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from ipaddress import ip_address
 from ssl import SSLSocket
-from typing import TYPE_CHECKING, Any
 
 from sasl.channel import UNKNOWN_CHANNEL, Channel, LazyBindings
+from sasl.typed import TYPE_CHECKING
 
 from ..channel_binding import bindings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from socket import socket
+    from typing import Any
 
 
 def describe(sock: socket | None, service: str, host: str | None = None, port: int | None = None) -> Channel:
@@ -32,6 +32,8 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
         pass  # the first write will tell that it is closed
     if not isinstance(peer, tuple):  # a pipe, or a socket in the file system
         return Channel(tls=tls, loopback=isinstance(peer, str | bytes), service=service, bindings=found)
+    from ipaddress import ip_address
+
     address = ip_address(peer[0])
     return Channel(
         tls=tls,

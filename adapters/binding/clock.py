@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from io import BufferedReader
-from typing import TYPE_CHECKING, Any, Final
 
 from sasl.errors import UsageError
+from sasl.typed import TYPE_CHECKING
 
 from ..deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from socket import socket
+    from typing import Any, Final
 
 _PATIENCE: Final = 10
 """How many times a connection's own time-out a login may take."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+
+from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from ssl import SSLContext
+    from typing import Any, TypeVar
 
     from .login import Library
 
-C = TypeVar("C")
+    C = TypeVar("C")
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sasl.errors import Cancelled, LimitExceeded
+from sasl.typed import TYPE_CHECKING
 
 from ..wire.client import LONGEST_LINE
 from ..wire.text import printable, text_of
@@ -15,41 +15,16 @@ from .errors import too_late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any, Final, TypeAlias
 
-    from sasl.errors import SASLError
-
+    from ..wire import imap, pop, smtp
     from ..wire.line import Line
     from .login import Steps
 
+    Wire: TypeAlias = imap.ClientWire | pop.ClientWire | smtp.ClientWire
+
 READ: Final = LONGEST_LINE + 1
 """Octets to read at most for one line: one more than a wire takes, so that it sees that there are too many."""
-
-
-class Wire(Protocol):
-    """The client's side of a command exchange, as `sasl.adapters.wire` has it for each protocol."""
-
-    done: bool
-    error: SASLError | None
-    must_close: bool
-
-    def command(self) -> Line:
-        """Return the command line."""
-        ...
-
-    def receive(self, line: bytes) -> Line | None:
-        """Take a line; return what to send."""
-        ...
-
-    def shown(self, line: bytes) -> str:
-        """Return how a line from the server may be printed."""
-        ...
-
-    def lost(self) -> None:
-        """Say that the connection ended."""
-        ...
-
-    def abandon(self, error: SASLError) -> None:
-        """End it for a reason of the driver's."""
 
 
 class Dialogue:

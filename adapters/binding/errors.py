@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from errno import EBADF, ENETDOWN, ENETRESET, ENOTCONN
 from ssl import SSLEOFError, SSLZeroReturnError
-from typing import Any, Final, TypeVar, final
 
 from sasl.errors import ConnectionLost, SASLError
+from sasl.typed import TYPE_CHECKING
 
-E = TypeVar("E", bound="LibraryError")
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
+
+    Family: TypeAlias = "dict[type[SASLError], type[LibraryError]]"
+    """A library's errors, by the errors of ours that they stand for."""
+
 
 _NO_CONNECTION: Final = (EBADF, ENETDOWN, ENETRESET, ENOTCONN)
 _TIMED_OUT_BEFORE: Final = ("cannot read from timed out object",)
@@ -18,10 +23,15 @@ _TIMED_OUT_BEFORE: Final = ("cannot read from timed out object",)
 class LibraryError(SASLError):
     """What the bindings raise: an error of ours that is an error of the library as well.
 
-    `args` are those that the library's own error would have, `str()` is a sentence.
+    `args` are those that the library's own error would have, `str()` is a sentence. A subclass with a `family` joins
+    it: class PolicyViolation(LibraryError, sasl.PolicyViolation, library.Error, family=FAMILY).
     """
 
     sentence = ""
+
+    def __init_subclass__(cls, family: Family | None = None) -> None:
+        if family is not None:
+            family[_ours(cls)] = cls
 
     def __init__(self, *args: Any, origin: SASLError | None = None) -> None:
         # Not the constructors of the bases: ours would hand its message to one that wants a code.
@@ -34,33 +44,15 @@ class LibraryError(SASLError):
         return self.sentence or super().__str__()
 
 
-@final
-class Family:
-    """A library's errors, by the errors of ours that they stand for.
+def translate(error: SASLError, family: Family, args: tuple[Any, ...] | None = None) -> SASLError:
+    """Return an error as the library's class, with `args` (its sentence by default) and without what led to it.
 
-    errors = Family()
-
-    @errors.member
-    class PolicyViolation(LibraryError, sasl.PolicyViolation, library.Error): ...
+    UsageError and TokenError are about the caller, not about the server, and stay what they are.
     """
-
-    def __init__(self) -> None:
-        self._members: dict[type[SASLError], type[LibraryError]] = {}
-
-    def member(self, cls: type[E]) -> type[E]:
-        """Take in a class, as a decorator."""
-        self._members[_ours(cls)] = cls
-        return cls
-
-    def translate(self, error: SASLError, args: tuple[Any, ...] | None = None) -> SASLError:
-        """Return an error as the library's class, with `args` (its sentence by default) and without what led to it.
-
-        UsageError and TokenError are about the caller, not about the server, and stay what they are.
-        """
-        cls = next((self._members[base] for base in type(error).__mro__ if base in self._members), None)
-        if isinstance(error, LibraryError) or cls is None:
-            return error
-        return cls(*((str(error),) if args is None else args), origin=error)
+    cls = next((family[base] for base in type(error).__mro__ if base in family), None)
+    if isinstance(error, LibraryError) or cls is None:
+        return error
+    return cls(*((str(error),) if args is None else args), origin=error)
 
 
 def ended(said: str = "", response_code: str | None = None) -> ConnectionLost:

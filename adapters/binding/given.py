@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
-
 from sasl.credentials import Bearer, Password, TokenSource, is_credentials
 from sasl.errors import Cancelled, UsageError
 from sasl.secret import Secret
 from sasl.steps import Complete
+from sasl.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias, TypeVar
 
     from sasl.credentials import Credentials, Token
     from sasl.steps import ClientSteps
 
     Respond: TypeAlias = Callable[[bytes], bytes | str | None]
-
-T = TypeVar("T")
+    T = TypeVar("T")
 
 
 class _Unusable:
@@ -34,11 +33,8 @@ def veil(value: T) -> T:
 
     A function of ours that takes one rebinds it to this first, so that no frame of an error shows a bare password.
     """
-    if value is None or isinstance(value, Secret | _Unusable) or callable(value):
-        return value
-    if is_credentials(value) or isinstance(value, TokenSource):
-        return value
-    return cast("T", _Unusable(value))
+    harmless = value is None or callable(value) or isinstance(value, Secret | _Unusable | TokenSource)
+    return value if harmless or is_credentials(value) else cast("T", _Unusable(value))
 
 
 def veil_password(value: Credentials | Token) -> Credentials | Token:

@@ -6,28 +6,29 @@ A step is a call that may have to wait: for a line, for a token. The driver for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, TypeVar, final
 
 from sasl.credentials import Password, is_credentials
 from sasl.errors import ConnectionLost, MechanismUnavailable, PolicyViolation, SASLError, UsageError
-from sasl.policy import DEFAULT_POLICY, Choice, Policy, against
+from sasl.policy import DEFAULT_POLICY, against
 from sasl.registry import Mechanism, lookup
 from sasl.resolution import resolve
+from sasl.typed import TYPE_CHECKING, Generic, Protocol, TypeVar, final
 from sasl.value import value
 
 from .clock import clocked
-from .errors import of_the_socket
-from .given import type_of
+from .errors import of_the_socket, translate
+from .given import type_of, veil
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
     from contextlib import AbstractContextManager
     from ssl import SSLContext
-    from typing import Unpack
+    from typing import Any, TypeAlias, TypedDict, Unpack
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials
+    from sasl.policy import Choice, Policy
 
     from .dialogue import Dialogue, Wire
     from .errors import Family
@@ -37,8 +38,19 @@ R = TypeVar("R")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
-Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
-"""Calls that may have to wait. What each returns, or raises, goes back in; what the generator returns is the result."""
+if TYPE_CHECKING:
+    Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
+    """Calls that may have to wait. What each returns, or raises, goes back in; in the end the result is returned."""
+
+    class LoginOptions(TypedDict, total=False):
+        """How to log in, as for `authenticate`; `watch` gets the choice and the wire before the command is sent."""
+
+        mechanism: str | None
+        initial_response: bool | None
+        policy: Policy | None
+        timeout: float | None
+        options: Mapping[str, Any]
+        watch: Callable[[Choice, Any], object] | None
 
 
 @final
@@ -122,33 +134,49 @@ class Library(Protocol[C, R_co]):
         ...
 
 
-class LoginOptions(TypedDict, total=False):
-    """How to log in.
+@final
+class Binding(Generic[C, R]):
+    """What users of a synchronous library call to log in on its connections."""
 
-    Keys:
-        mechanism: the one mechanism, or None for the strongest that fits.
-        initial_response: False never sends one with the command.
-        policy: what is allowed.
-        timeout: seconds for the whole login; None lets each read and write have the connection's own time-out, and
-            the whole login ten times that.
-        options: what the mechanism takes; UsageError for one that it does not know.
-        watch: called with the choice and the wire before the command is sent.
-    """
+    def __init__(self, library: Library[C, R]) -> None:
+        self._library = library
 
-    mechanism: str | None
-    initial_response: bool | None
-    policy: Policy | None
-    timeout: float | None
-    options: Mapping[str, Any]
-    watch: Callable[[Choice, Any], object] | None
+    def authenticate(
+        self,
+        conn: C,
+        credentials: Credentials,
+        *,
+        mechanism: str | None = None,
+        initial_response: bool | None = None,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        options: Mapping[str, Any] = {},
+    ) -> R:
+        """Log in; return what the library's own login would, and leave the connection as that does.
+
+        The mechanism is chosen from what the server offers as `sasl.choose` does, or it is `mechanism`; for a password
+        that none of them takes, the protocol's login command stands in. `initial_response=False` never sends one with
+        the command. `timeout` is in seconds, for the whole login; without it, each read and write has the connection's
+        own time-out, and the whole login ten times that. `options` are for the mechanism.
+        Raises the library's errors, and UsageError (for an option that the mechanism does not know, too) and
+        TokenError. The connection is usable after a refusal; where the exchange was cut or the server broke the
+        protocol, it is closed. Each call sends the credential once: a second one on the same connection sends it again.
+        """
+        credentials = veil(credentials)
+        return log_in(
+            self._library,
+            conn,
+            credentials,
+            mechanism=mechanism,
+            initial_response=initial_response,
+            policy=policy,
+            timeout=timeout,
+            options=options,
+        )
 
 
 def log_in(library: Library[C, R], conn: C, credentials: Credentials, **options: Unpack[LoginOptions]) -> R:
-    """Log in on a connection of a synchronous library; return what the library's own login would.
-
-    Raises the library's errors, and UsageError and TokenError. The connection is usable after a refusal; where the
-    exchange was cut or the server broke the protocol, it is closed.
-    """
+    """Log in on a connection of a synchronous library, as `Binding.authenticate` does."""
     if not is_credentials(credentials):
         kind = type_of(credentials)
         del credentials  # it may be a bare password
@@ -196,9 +224,7 @@ def login_steps(
             offer = yield partial(library.offer, conn, dialogue)
             choice = offer.choose(credentials, policy=allowed, channel=channel, mechanism=mechanism)
             ready = yield partial(get_token, credentials)
-            wire = offer.wire(
-                choice, ready, initial_response=initial_response, **({"options": options} if options else {})
-            )
+            wire = offer.wire(choice, ready, initial_response=initial_response, options=options)
             if watch is not None:
                 watch(choice, wire)
             with library.mute(conn):
@@ -258,7 +284,7 @@ def guarded(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> St
     if isinstance(failure, ConnectionLost) or not isinstance(failure, SASLError):
         yield dialogue.close
     if isinstance(failure, SASLError):
-        failure = library.errors.translate(failure, library.arguments(dialogue, failure))
+        failure = translate(failure, library.errors, library.arguments(dialogue, failure))
     raise failure.with_traceback(None)
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 from functools import partial
 from socket import MSG_PEEK
 from ssl import SSLError, SSLSocket, create_default_context
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from sasl.errors import ConnectionLost, PolicyViolation, SASLError
+from sasl.typed import TYPE_CHECKING, cast
 
 from ..wire.text import printable, text_of
-from .errors import of_the_socket
+from .errors import of_the_socket, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from socket import socket
     from ssl import SSLContext
+    from typing import Any, Final, TypeVar
 
     from .login import Library
 
-C = TypeVar("C")
-T = TypeVar("T")
+    C = TypeVar("C")
+    T = TypeVar("T")
 
 NOT_OFFERED: Final = "the server does not offer STARTTLS"
 
@@ -55,7 +56,7 @@ def begin_tls(
             raise
     if isinstance(failure, ConnectionLost):
         library.close(conn)
-    raise library.errors.translate(failure, library.arguments(library.dialogue(conn), failure))
+    raise translate(failure, library.errors, library.arguments(library.dialogue(conn), failure))
 
 
 class _CheckedContext:

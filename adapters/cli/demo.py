@@ -110,7 +110,7 @@ class Row:
     ok: bool
 
 
-_LIBRARIES: Final[Mapping[str, Library[Any, Any]]] = {
+_LIBRARIES: Mapping[str, Library[Any, Any]] = {
     "IMAP": imap_binding.LIBRARY,
     "POP3": pop_binding.LIBRARY,
     "SMTP": smtp_binding.LIBRARY,

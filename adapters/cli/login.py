@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials
     from sasl.policy import Choice
 
-    from ..binding import LoginOptions
+    from ..binding.login import LoginOptions
     from ..wire.client import Client
     from .connection import AnyLibrary
     from .url import Target

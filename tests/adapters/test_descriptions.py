@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sasl
-from sasl.adapters.binding import Steps, connected, log_in, login_steps
+from sasl.adapters.binding import connected, log_in, login_steps
 from sasl.adapters.binding.clock import clocked
 
 from ..support.protocols import b64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from sasl.adapters.binding.login import Steps
 
 PASSWORD = sasl.Password("alice", "wonderland")
 PLAIN = b"\0alice\0wonderland"
