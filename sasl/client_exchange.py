@@ -117,7 +117,8 @@ class ClientExchange(Exchange):
         """
         if self.state is not OPEN:
             raise self._misused("respond()")
-        self._count(challenge)
+        if excess := self._over_limit(challenge):
+            raise self._failed(LimitExceeded(excess))
         self._initial = None
         if self._deferred is not None:
             response, self._deferred = self._deferred, None
@@ -139,7 +140,8 @@ class ClientExchange(Exchange):
         if self._deferred is not None:
             raise self._failed(ServerNotProven("the server said yes before the initial response was sent"))
         if data is not None:
-            self._count(data)
+            if excess := self._over_limit(data):
+                raise self._failed(LimitExceeded(excess))
             if self._turn is _COMPLETE:
                 raise self._failed(ProtocolError("additional data with success, which the mechanism does not have"))
             if self._turn is _CONTINUES and self._advance(data):
@@ -194,10 +196,6 @@ class ClientExchange(Exchange):
     def explained(self) -> bool:
         """Whether an error challenge was answered: a refusal then, even if the connection ends without a verdict."""
         return self._turn is _EXPLAINED
-
-    def _count(self, message: bytes) -> None:
-        if excess := self._over_limit(message):
-            raise self._failed(LimitExceeded(excess))
 
     def _advance(self, message: bytes | None) -> bytes:
         """Run the script to its next step and return what it sends.

@@ -47,10 +47,12 @@ class Secret:
             if not isinstance(other, Secret):
                 return NotImplemented
             other = other.reveal()
-        # surrogatepass: a text that no charset can encode is still a password of somebody
-        same: bool = _hmac().compare_digest(
-            self._text.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
-        )
+        one: str | bytes = self._text
+        two: str | bytes = other
+        if not (self._text.isascii() and other.isascii()):
+            # A text that no charset can encode is still a password of somebody.
+            one, two = self._text.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
+        same: bool = _hmac().compare_digest(one, two)
         return same
 
     __hash__ = None  # type: ignore[assignment]  # a hash would be a fingerprint of the secret

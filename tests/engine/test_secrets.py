@@ -102,9 +102,9 @@ def test_secrets_compare_with_secrets_and_with_text() -> None:
 
 
 def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[tuple[bytes, bytes]] = []
+    compared: list[tuple[str | bytes, str | bytes]] = []
 
-    def compare_digest(one: bytes, other: bytes) -> bool:
+    def compare_digest(one: str | bytes, other: str | bytes) -> bool:
         compared.append((one, other))
         return True
 
@@ -112,7 +112,8 @@ def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) 
     assert Secret("one") == Secret("another")
     assert Secret("one") == "another"
     assert Password("joe", "one") == Password("joe", "another")
-    assert compared == [(b"one", b"another")] * 3
+    assert Secret("\u00e9ne") == Secret("another")
+    assert compared == [*[("one", "another")] * 3, ("\u00e9ne".encode(), b"another")]
 
 
 def test_a_secret_has_no_hash_and_neither_has_what_holds_one(secret: str) -> None:
