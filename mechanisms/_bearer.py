@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sasl.limits import Limits
 
 KVSEP: Final = b"\x01"
+_END: Final = KVSEP + KVSEP
 
 # A token is printable ASCII without spaces; RFC 6750 says b68token, which deployed tokens leave. A value is that, SP,
 # HTAB, CR and LF; from 0x80 on UTF-8, which the user name of XOAUTH2 may hold. Octets are counted out by translate(),
@@ -37,7 +38,7 @@ def pairs(message: bytes) -> dict[bytes, bytes]:
 
     Raises ProtocolError for anything else, and for a key that comes twice: two readers could take another one.
     """
-    if not message.endswith(KVSEP + KVSEP):
+    if not message.endswith(_END):
         raise ProtocolError("the key/value pairs do not end in two ^A (RFC 7628 section 3.1)")
     if message.translate(None, _VALUES):
         raise ProtocolError("not a key=value pair (RFC 7628 section 3.1)")

@@ -37,7 +37,7 @@ from sasl.typed import TYPE_CHECKING
 
 from . import _scram_messages as messages
 from ._nonce import new_nonce
-from ._password import utf8
+from ._password import need_no_preparation, utf8
 from ._scram_decoy import DECOY, NOBODY, Decoy
 from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
 
@@ -206,15 +206,15 @@ def _no_binding(authzid: str | None) -> bytes:
 
 def _prepare(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
     """Return the user name and the password that are hashed (RFC 5802 sections 2.2 and 5.1)."""
-    username, password = credentials.authcid, credentials.password
-    if prepare:
-        limit = options.limits.prep_characters
+    username, password = credentials.authcid, credentials.password.reveal()
+    limit = options.limits.prep_characters
+    if prepare and not need_no_preparation((username, password), limit):
         username = prepare_own(username, limit=limit)
-        password = prepare_own(password, stored=True, limit=limit)
+        password = prepare_own(credentials.password, stored=True, limit=limit).reveal()
     if not username or not password:
         raise UsageError("SCRAM needs a user name and a password that are not empty")
-    utf8(password.reveal())
-    return username, password.reveal()
+    utf8(password)
+    return username, password
 
 
 def _check(server: messages.ServerFirst, nonce: bytes, options: Options) -> None:
