@@ -72,7 +72,8 @@ def _initial_response(credentials: Bearer, options: Options) -> bytes:
     parts = [b"n,a=%s," % escape(credentials.username)]
     host, port = options.channel.host, options.channel.port
     if host:
-        if not host.isascii() or not _is_host(octets := host.encode("ascii")):
+        octets = host.encode("ascii", "replace")
+        if not host.isascii() or len(octets) > _LONGEST_HOST or octets.translate(None, _VCHAR):
             raise UsageError("the host of OAUTHBEARER is an ASCII name without spaces")
         parts.append(b"host=" + octets)
     if port is not None:
@@ -92,7 +93,7 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
         raise ProtocolError("a control character in the authzid")
     found = pairs(rest[1:])
     host, port = found.get(b"host"), found.get(b"port")
-    if host is not None and not _is_host(host):
+    if host is not None and (not 0 < len(host) <= _LONGEST_HOST or host.translate(None, _VCHAR)):
         raise ProtocolError("not a host name")
     token = presented(found.get(b"auth"))
     if token is not None and not _is_one_credential(token.reveal()):
@@ -104,10 +105,6 @@ def _port(text: bytes) -> int:
     if len(text) > 5 or not text.isdigit() or text.startswith(b"0") or (port := int(text)) > 65_535:
         raise ProtocolError("not a port number")
     return port
-
-
-def _is_host(octets: bytes) -> bool:
-    return 0 < len(octets) <= _LONGEST_HOST and not octets.translate(None, _VCHAR)
 
 
 def _meant_here(host: str | None, port: int | None, ours: Collection[str], our_port: int | None) -> bool:

@@ -101,15 +101,14 @@ def scram_client(
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
     header, binding = _header(credentials.authzid, options)
     username, password = _prepare(credentials, options, prepare=prepare)
-    nonce = new_nonce() if nonce is None else nonce
-    first = messages.client_first_bare(username, nonce)
+    first = messages.client_first_bare(username, new_nonce() if nonce is None else nonce)
 
     challenge = yield Harmless(header + first)
     server = messages.parse_server_first(challenge)
     if isinstance(server, str):
         yield _refusal(server)
         return  # pragma: no cover -- no script goes on after an ErrorAnswer
-    _check(server, nonce, options)
+    _check(server, first, options)
     login = hash_name, username, server.salt, server.iterations, fingerprint(password)
     known = None if keys is None else keys.get(login)
     kept = known or ClientKeys(*derive(password, hash_name, server.salt, server.iterations))
@@ -217,8 +216,9 @@ def _prepare(credentials: Password, options: Options, *, prepare: bool) -> tuple
     return username, password
 
 
-def _check(server: messages.ServerFirst, nonce: bytes, options: Options) -> None:
+def _check(server: messages.ServerFirst, first: bytes, options: Options) -> None:
     """Refuse a nonce that does not extend ours, and a count that makes the password cheap or this login dear."""
+    nonce = first.rpartition(b",r=")[2]  # which is kept in that message alone
     if not server.nonce.startswith(nonce) or len(server.nonce) == len(nonce):
         raise ProtocolError("the server's nonce does not extend ours (RFC 5802 section 5)")
     least, most = options.limits.min_iterations, options.limits.max_iterations
