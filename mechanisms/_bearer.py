@@ -25,7 +25,7 @@ _VALUES: Final = KVSEP + b" \t\r\n" + _VCHAR + bytes(range(0x80, 0x100))
 _KNOWN: Final = ("status", "schemes", "scope", "openid-configuration")
 
 
-def checked_token(credentials: Bearer) -> str:
+def token_of(credentials: Bearer) -> str:
     """Return the token. Raises UsageError if it is not printable ASCII without spaces (RFC 6750 section 2.1)."""
     token = credentials.token.reveal() if isinstance(credentials.token, Secret) else ""
     if not token or not token.isascii() or token.encode("ascii").translate(None, _VCHAR):
@@ -53,7 +53,7 @@ def pairs(message: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def presented(value: bytes | None) -> Secret | None:
+def parse_auth(value: bytes | None) -> Secret | None:
     """Return the token of a value of `pairs`, or None for an empty one, which asks which scope is wanted.
 
     Raises ProtocolError if there is no auth value or it is not "Bearer" and one token.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from sasl.errors import UsageError
-from sasl.prep import prepare_own, prepare_query
-from sasl.steps import Rejected
+from sasl.prep import prepare_kept, prepare_own, prepare_query
+from sasl.steps import Rejected, Unavailable
 from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
+
+    from sasl.secret import Secret
+
+NOT_KEPT: Final = "what is kept of the user is no password, or one that cannot be prepared (RFC 4013)"
 
 
 def controls_in(text: str) -> bool:
@@ -25,7 +30,7 @@ def check_preparable(texts: Sequence[str], limit: int) -> None:
             prepare_own(text, limit=limit)
 
 
-def prepared(text: str, limit: int) -> str:
+def prepare_one(text: str, limit: int) -> str:
     """The form to compare. What cannot be prepared, or of which nothing is left, fails as a wrong password does."""
     if need_no_preparation((text,), limit):
         return text
@@ -36,8 +41,16 @@ def prepared(text: str, limit: int) -> str:
 
 
 def prepare_all(texts: Sequence[str], limit: int) -> Sequence[str]:
-    """Return the forms to compare, as `prepared` does."""
-    return texts if need_no_preparation(texts, limit) else [prepared(text, limit) for text in texts]
+    """Return the forms to compare, as `prepare_one` does."""
+    return texts if need_no_preparation(texts, limit) else [prepare_one(text, limit) for text in texts]
+
+
+def kept_password(value: object, limit: int, *, prepare: bool = True) -> Secret:
+    """Return the password that a record holds, as both sides hash it. Raises Unavailable if it holds none."""
+    password = prepare_kept(value, prepare=prepare, limit=limit)
+    if password is None:
+        raise Unavailable(NOT_KEPT)
+    return password
 
 
 def need_no_preparation(texts: Sequence[str], limit: int) -> bool:
@@ -55,7 +68,7 @@ def utf8(text: str) -> bytes:
     raise UsageError("a name or password that cannot be encoded in UTF-8")
 
 
-def decoded(message: bytes) -> str | None:
+def text_of(message: bytes) -> str | None:
     """Return the text of a message, None if it is not UTF-8."""
     try:
         return message.decode("utf-8")

@@ -15,11 +15,11 @@ import time
 from functools import cache
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.prep import prepare_kept, prepare_own
+from sasl.prep import prepare_own
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import controls_in, decoded, prepared, utf8
+from ._password import NOT_KEPT, controls_in, kept_password, prepare_one, text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
@@ -75,10 +75,10 @@ def cram_md5_server(options: Options, *, prepare: bool = True, challenge: bytes 
         raise Unavailable(_NO_MD5)
     authcid, digest = _parse((yield Challenge(challenge)))
     if prepare:
-        authcid = prepared(authcid, options.limits.prep_characters)
+        authcid = prepare_one(authcid, options.limits.prep_characters)
 
     record = yield from ask(FindSecret(authcid, "CRAM-MD5", None))
-    key = _DECOY if record is None else _kept(record.value, options, prepare=prepare)
+    key = _DECOY if record is None else _kept_key(record.value, options, prepare=prepare)
     if not hmac.compare_digest(_digest(key, challenge), digest) or record is None:
         raise Rejected("wrong password")
     return Verified(record.identity)
@@ -87,7 +87,7 @@ def cram_md5_server(options: Options, *, prepare: bool = True, challenge: bytes 
 def _parse(message: bytes) -> tuple[str, bytes]:
     """Return user name and digest, split at the last space: a name may hold one."""
     user, _, digest = message.rpartition(b" ")
-    name = decoded(user)
+    name = text_of(user)
     if not name or name.endswith(" ") or controls_in(name) or len(digest) != 32 or digest.translate(None, _HEX):
         raise ProtocolError("not a response of CRAM-MD5 (RFC 2195 section 2)")
     return name, digest
@@ -107,16 +107,13 @@ def _key(password: Secret) -> bytes:
     return key
 
 
-def _kept(value: object, options: Options, *, prepare: bool) -> bytes:
-    key = b""
-    password = prepare_kept(value, prepare=prepare, limit=options.limits.prep_characters)
+def _kept_key(value: object, options: Options, *, prepare: bool) -> bytes:
+    password = kept_password(value, options.limits.prep_characters, prepare=prepare)
     try:
-        key = b"" if password is None else _key(password)
+        return _key(password)
     except UsageError:
         pass  # its frames hold the password
-    if not key:
-        raise Unavailable("what is kept of the user is no password, or one that cannot be prepared (RFC 4013)")
-    return key
+    raise Unavailable(NOT_KEPT)
 
 
 def _digest(key: bytes, challenge: bytes) -> bytes:

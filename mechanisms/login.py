@@ -15,7 +15,7 @@ from sasl.secret import Secret
 from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, controls_in, decoded, prepare_all, utf8
+from ._password import check_preparable, controls_in, prepare_all, text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
@@ -67,7 +67,7 @@ def login_server(options: Options, *, prepare: bool = True) -> ServerSteps:
 
 
 def _parse(message: bytes) -> str:
-    text = decoded(message)
+    text = text_of(message)
     if not text or controls_in(text):
         raise ProtocolError("a user name or password of LOGIN is not empty, is UTF-8 and holds no control character")
     return text

@@ -13,7 +13,7 @@ from sasl.prep import has_controls
 from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
+from ._bearer import KVSEP, explain, pairs, parse_auth, parse_error, token_of
 from ._hosts import own_names
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def oauthbearer_server(
 
 
 def _initial_response(credentials: Bearer, options: Options) -> bytes:
-    token = checked_token(credentials)
+    token = token_of(credentials)
     if not _is_one_credential(token):
         raise UsageError("a token that the auth value of OAUTHBEARER cannot carry: a comma in it, or only padding")
     if has_controls(credentials.username):
@@ -95,7 +95,7 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
     host, port = found.get(b"host"), found.get(b"port")
     if host is not None and (not 0 < len(host) <= _LONGEST_HOST or host.translate(None, _VCHAR)):
         raise ProtocolError("not a host name")
-    token = presented(found.get(b"auth"))
+    token = parse_auth(found.get(b"auth"))
     if token is not None and not _is_one_credential(token.reveal()):
         raise ProtocolError("more or less than one token in the auth value")
     return header.authzid, token, None if host is None else host.decode("ascii"), None if port is None else _port(port)

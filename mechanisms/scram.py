@@ -114,7 +114,7 @@ def scram_client(
     kept = known or ClientKeys(*derive(password, hash_name, server.salt, server.iterations))
     final = messages.client_final_without_proof(binding, server.nonce)
     signed = b"%s,%s,%s" % (first, challenge, final)
-    proof = _xor(kept.client_key, hmac.digest(_hashed(hash_name, kept.client_key), signed, hash_name))
+    proof = _xor(kept.client_key, hmac.digest(_hash(hash_name, kept.client_key), signed, hash_name))
 
     signature = messages.parse_server_final((yield b"%s,p=%s" % (final, encode(proof))))
     if isinstance(signature, str):
@@ -174,7 +174,7 @@ def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> S
     signed = b"%s,%s,%s" % (bare, challenge, final.unproved)
     # A proof that begins with zeros may come without them: only one of its full length is right.
     client_key = _xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
-    right = hmac.compare_digest(_hashed(hash_name, client_key), keys.stored_key)
+    right = hmac.compare_digest(_hash(hash_name, client_key), keys.stored_key)
     if not right or len(final.proof) != len(keys.stored_key) or record is None:
         raise Rejected("invalid-proof")
     signature = hmac.digest(keys.server_key, signed, hash_name)
@@ -277,7 +277,7 @@ def _explain(steps: ServerSteps) -> ServerSteps:
 # --- both
 
 
-def _hashed(hash_name: str, octets: bytes) -> bytes:
+def _hash(hash_name: str, octets: bytes) -> bytes:
     digest: bytes = getattr(hashlib, hash_name)(octets).digest()  # takes half as long as hashlib.new
     return digest
 
