@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
+    from sasl.credentials import Password
     from sasl.secret import Secret
 
 NOT_KEPT: Final = "what is kept of the user is no password, or one that cannot be prepared (RFC 4013)"
@@ -23,8 +24,6 @@ def controls_in(text: str) -> bool:
 
 def check_preparable(texts: Sequence[str], limit: int) -> None:
     """Raise UsageError for a text, unless it is empty, that a server could not prepare (RFC 4013)."""
-    if need_no_preparation(texts, limit):
-        return
     for text in texts:
         if text:
             prepare_own(text, limit=limit)
@@ -43,6 +42,20 @@ def prepare_one(text: str, limit: int) -> str:
 def prepare_all(texts: Sequence[str], limit: int) -> Sequence[str]:
     """Return the forms to compare, as `prepare_one` does."""
     return texts if need_no_preparation(texts, limit) else [prepare_one(text, limit) for text in texts]
+
+
+def prepare_login(credentials: Password, limit: int, *, stored: bool = False, prepare: bool = True) -> tuple[str, str]:
+    """Return user name and password as both sides hash them; `stored` prepares the password as it is kept.
+
+    Raises UsageError if one is empty or cannot be prepared.
+    """
+    username, password = credentials.authcid, credentials.password.reveal()
+    if prepare and not need_no_preparation((username, password), limit):
+        username = prepare_own(username, limit=limit)
+        password = prepare_own(credentials.password, stored=stored, limit=limit).reveal()
+    if not username or not password:
+        raise UsageError("a user name and a password are not empty")
+    return username, password
 
 
 def kept_password(value: object, limit: int, *, prepare: bool = True) -> Secret:

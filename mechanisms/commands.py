@@ -17,7 +17,7 @@ import hashlib
 import hmac
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.prep import has_controls, prepare_own
+from sasl.prep import has_controls
 from sasl.secret import Secret
 from sasl.steps import (
     EMPTY_CHALLENGE,
@@ -32,7 +32,7 @@ from sasl.steps import (
 )
 from sasl.typed import TYPE_CHECKING
 
-from ._password import kept_password, prepare_all, prepare_one, text_of, utf8
+from ._password import kept_password, prepare_all, prepare_login, prepare_one, text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
@@ -71,8 +71,7 @@ def apop_client(credentials: Password, options: Options) -> ClientSteps:
     """
     if credentials.authzid:
         raise UsageError("APOP cannot ask to act as another user")
-    limit = options.limits.prep_characters
-    user, password = prepare_own(credentials.authcid, limit=limit), prepare_own(credentials.password, limit=limit)
+    user, password = prepare_login(credentials, options.limits.prep_characters)
     if " " in user:
         raise UsageError("a user name of APOP holds no space")
 
@@ -88,7 +87,7 @@ def apop_server(options: Options, *, timestamp: bytes) -> ServerSteps:
     user, _, digest = (yield Challenge(timestamp, initial=True)).partition(b" ")
     authcid = prepare_one(_text(user), options.limits.prep_characters)
     record = yield from ask(FindSecret(authcid, "APOP", None))
-    password = kept_password(_DECOY if record is None else record.value, options.limits.prep_characters)
+    password = kept_password(_DECOY if record is None else record.value, options.limits.prep_characters).reveal()
     if not hmac.compare_digest(_digest(timestamp, password), digest) or record is None:
         raise Rejected("wrong password")
     return Verified(record.identity)
@@ -104,6 +103,6 @@ def _text(message: bytes) -> str:
     return text
 
 
-def _digest(timestamp: bytes, password: Secret) -> bytes:
+def _digest(timestamp: bytes, password: str) -> bytes:
     """Return the MD5 of the timestamp with the password behind it, in hexadecimal."""
-    return hashlib.md5(timestamp + utf8(password.reveal())).hexdigest().encode("ascii")  # noqa: S324 -- APOP
+    return hashlib.md5(timestamp + utf8(password)).hexdigest().encode("ascii")  # noqa: S324 -- APOP

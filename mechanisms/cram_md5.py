@@ -15,17 +15,15 @@ import time
 from functools import cache
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.prep import prepare_own
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import NOT_KEPT, controls_in, kept_password, prepare_one, text_of, utf8
+from ._password import NOT_KEPT, controls_in, kept_password, prepare_login, prepare_one, text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
 
     from sasl.credentials import Password
-    from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
 
 # Section 2 has a msg-id here. Servers send other texts, too; none at all or octets would make the hash worth guessing.
@@ -44,14 +42,9 @@ def cram_md5_client(credentials: Password, options: Options, *, prepare: bool = 
     """
     if credentials.authzid:
         raise UsageError("CRAM-MD5 cannot say whom to act as")
-    authcid = credentials.authcid
-    if prepare:
-        authcid = prepare_own(authcid, limit=options.limits.prep_characters)
-    if not authcid or authcid.endswith(" ") or controls_in(authcid):
-        raise UsageError("a user name of CRAM-MD5 is not empty, ends with no space and holds no control character")
-    password = credentials.password
-    if prepare:
-        password = prepare_own(password, limit=options.limits.prep_characters)
+    authcid, password = prepare_login(credentials, options.limits.prep_characters, prepare=prepare)
+    if authcid.endswith(" ") or controls_in(authcid):
+        raise UsageError("a user name of CRAM-MD5 ends with no space and holds no control character")
     user, key = utf8(authcid), _key(password)
     if not _has_md5():
         raise UsageError(_NO_MD5)
@@ -99,18 +92,18 @@ def _new_challenge(host: str | None) -> bytes:
     return b"<%d.%d@%s>" % (secrets.randbits(128), time.time(), name.encode("ascii"))
 
 
-def _key(password: Secret) -> bytes:
+def _key(password: str) -> bytes:
     """Return what is hashed with. Raises UsageError for a prepared password that cannot be used."""
-    key = utf8(password.reveal())
-    if not key or key.count(0):
-        raise UsageError("a password of CRAM-MD5 is not empty and holds no NUL, which HMAC takes for padding")
+    key = utf8(password)
+    if 0 in key:
+        raise UsageError("a password of CRAM-MD5 holds no NUL, which HMAC takes for padding")
     return key
 
 
 def _kept_key(value: object, options: Options, *, prepare: bool) -> bytes:
     password = kept_password(value, options.limits.prep_characters, prepare=prepare)
     try:
-        return _key(password)
+        return _key(password.reveal())
     except UsageError:
         pass  # its frames hold the password
     raise Unavailable(NOT_KEPT)

@@ -7,7 +7,7 @@ from sasl.secret import Secret
 from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, prepare_all, text_of, utf8
+from ._password import check_preparable, need_no_preparation, prepare_all, text_of, utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,9 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
     message = "\0".join(names)
     if message.count("\0") != 2:
         raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
-    if prepare:
-        check_preparable(names, options.limits.prep_characters)
+    limit = options.limits.prep_characters
+    if prepare and not need_no_preparation(names, limit):
+        check_preparable(names, limit)
     yield Complete(utf8(message))
 
 

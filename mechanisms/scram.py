@@ -20,7 +20,7 @@ from sasl.errors import PolicyViolation, ProtocolError, ServerNotProven, UsageEr
 from sasl.gs2 import Gs2Header
 from sasl.hashes import HASHES
 from sasl.keys import ScramKeys, derive
-from sasl.prep import prepare_own, prepare_query
+from sasl.prep import prepare_query
 from sasl.steps import (
     EMPTY_CHALLENGE,
     Challenge,
@@ -37,7 +37,7 @@ from sasl.typed import TYPE_CHECKING
 
 from . import _scram_messages as messages
 from ._nonce import new_nonce
-from ._password import need_no_preparation, utf8
+from ._password import prepare_login, utf8
 from ._scram_decoy import DECOY, NOBODY, Decoy
 from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
 
@@ -100,7 +100,8 @@ def scram_client(
     """
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
     header, binding = _header(credentials.authzid, options)
-    username, password = _prepare(credentials, options, prepare=prepare)
+    username, password = prepare_login(credentials, options.limits.prep_characters, stored=True, prepare=prepare)
+    utf8(password)  # or it is refused
     first = messages.client_first_bare(username, new_nonce() if nonce is None else nonce)
 
     challenge = yield Harmless(header + first)
@@ -201,19 +202,6 @@ def _header(authzid: str | None, options: Options) -> tuple[bytes, bytes]:
 
 def _no_binding(authzid: str | None) -> bytes:
     return Gs2Header("n", None, authzid).encode() if authzid else b"n,,"
-
-
-def _prepare(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
-    """Return the user name and the password that are hashed (RFC 5802 sections 2.2 and 5.1)."""
-    username, password = credentials.authcid, credentials.password.reveal()
-    limit = options.limits.prep_characters
-    if prepare and not need_no_preparation((username, password), limit):
-        username = prepare_own(username, limit=limit)
-        password = prepare_own(credentials.password, stored=True, limit=limit).reveal()
-    if not username or not password:
-        raise UsageError("SCRAM needs a user name and a password that are not empty")
-    utf8(password)
-    return username, password
 
 
 def _check(server: messages.ServerFirst, first: bytes, options: Options) -> None:
