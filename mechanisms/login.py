@@ -42,9 +42,8 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
         raise UsageError("LOGIN needs a user name and a password that are not empty")
     if controls_in("".join(names)):
         raise UsageError("a user name or password of LOGIN holds no control character")
-    limit = options.limits.prep_characters
-    if prepare and not need_no_preparation(names, limit):
-        check_preparable(names, limit)
+    if prepare and not need_no_preparation(names, options.limits.prep_characters):
+        check_preparable(names, options.limits.prep_characters)
     authcid, password = utf8(names[0]), utf8(names[1])
 
     prompt = yield None

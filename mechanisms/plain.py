@@ -29,9 +29,8 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
     message = "\0".join(names)
     if message.count("\0") != 2:
         raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
-    limit = options.limits.prep_characters
-    if prepare and not need_no_preparation(names, limit):
-        check_preparable(names, limit)
+    if prepare and not need_no_preparation(names, options.limits.prep_characters):
+        check_preparable(names, options.limits.prep_characters)
     yield Complete(utf8(message))
 
 
