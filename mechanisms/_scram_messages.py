@@ -120,7 +120,7 @@ def parse_server_first(message: bytes) -> ServerFirst | str:
     nonce, salt, iterations, more = match.groups()
     if more:
         _check_more(more, "server-first-message")
-    return ServerFirst(nonce, _decoded(salt), int(iterations))
+    return ServerFirst(nonce, _decode(salt), int(iterations))
 
 
 def parse_client_final(message: bytes) -> ClientFinal:
@@ -131,7 +131,7 @@ def parse_client_final(message: bytes) -> ClientFinal:
     unproved, binding, nonce, more, proof = match.groups()
     if more:
         _check_more(more, "client-final-message")
-    return ClientFinal(_decoded(binding), nonce, _decoded(proof), unproved)
+    return ClientFinal(_decode(binding), nonce, _decode(proof), unproved)
 
 
 def parse_server_final(message: bytes) -> bytes | str:
@@ -144,7 +144,7 @@ def parse_server_final(message: bytes) -> bytes | str:
     content, more = found.groups()
     if more:
         _check_more(more, "server-final-message")
-    return _decoded(content) if error is None else _error(content)
+    return _decode(content) if error is None else _error(content)
 
 
 def is_extended(message: bytes) -> bool:
@@ -175,5 +175,5 @@ def _error(name: bytes) -> str:
     return text if text in SERVER_ERRORS else "other-error"
 
 
-def _decoded(text: bytes) -> bytes:
+def _decode(text: bytes) -> bytes:
     return decode(text, limit=len(text))
