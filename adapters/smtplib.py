@@ -14,9 +14,9 @@ from functools import partial
 from ssl import create_default_context
 
 from sasl import errors
+from sasl.client_exchange import ClientExchange
 from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
-from sasl.exchange import ClientExchange
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
 from sasl.typed import TYPE_CHECKING, cast, final

@@ -10,16 +10,19 @@ from functools import cache, lru_cache
 from importlib import import_module
 
 from .channel import UNKNOWN_CHANNEL, Channel
+from .client_exchange import ClientExchange
 from .credentials import Anonymous, Bearer, Credentials, External, Password, is_credentials
 from .errors import MechanismUnavailable, SASLError, UsageError, bare
-from .exchange import ClientExchange, ServerExchange
 from .limits import DEFAULT_LIMITS, Limits
+from .server_exchange import ServerExchange
 from .steps import CheckAnonymous, CheckCertificate, CheckPassword, CheckToken, Options, Question
 from .typed import TYPE_CHECKING, cast, final
 from .value import KW_ONLY, value
 
 if TYPE_CHECKING:
     from typing import Any, Final, TypeAlias
+
+    from .steps import ClientSteps, ServerSteps
 
     _Ready: TypeAlias = "tuple[Mechanism, Callable[..., Any], Options]"
 
@@ -210,11 +213,13 @@ def client(
     if channel is not None or limits is not DEFAULT_LIMITS:
         options = _options(row.name, channel, limits)
     try:
-        steps = script(credentials, options, **mechanism_options)
+        steps: ClientSteps = (
+            script(credentials, options, **mechanism_options) if mechanism_options else script(credentials, options)
+        )
     except Exception as error:
         failure = _unusable(row.name, error, mechanism_options)
     else:
-        return ClientExchange(row.name, steps, limits=limits, secret=secret, token=is_token)
+        return ClientExchange(row.name, steps, limits, secret, is_token)
     raise failure
 
 
@@ -236,11 +241,11 @@ def server(
     if channel is not None or limits is not DEFAULT_LIMITS:
         options = _options(row.name, channel, limits)
     try:
-        steps = script(options, **mechanism_options)
+        steps: ServerSteps = script(options, **mechanism_options) if mechanism_options else script(options)
     except Exception as error:
         failure = _unusable(row.name, error, mechanism_options)
     else:
-        return ServerExchange(row.name, steps, limits=limits, success_data=success_data)
+        return ServerExchange(row.name, steps, limits, success_data)
     raise failure
 
 

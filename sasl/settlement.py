@@ -12,7 +12,7 @@ from .typed import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from .exchange import ServerExchange
+    from .server_exchange import ServerExchange
     from .steps import Event
 
 Verifier: TypeAlias = Callable[[Question], "Any"]

@@ -222,9 +222,9 @@ class Question:
 
     def accepts(self, answer: object) -> bool:
         """Whether `answer` is one that this question may get."""
-        if isinstance(answer, (Accepted, Record)):
-            fits = isinstance(answer, Record) is self.lookup
-            return fits and isinstance(answer.identity, str) and bool(answer.identity)
+        if isinstance(answer, Record if self.lookup else Accepted):
+            identity: object = answer.identity
+            return isinstance(identity, str) and identity != ""
         if isinstance(answer, Rejected):
             return answer.kind in KINDS
         return self.lookup if answer is None else isinstance(answer, Unavailable)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Final, NoReturn, TypeAlias
 
+    from sasl.client_exchange import ClientExchange
     from sasl.errors import Kind
-    from sasl.exchange import ClientExchange
 
     Script: TypeAlias = Callable[[ClientExchange, list[Secret]], Generator[Line, None, None]]
     """The lines of a login command that is no SASL mechanism, each after the server's go-ahead to the one before it.

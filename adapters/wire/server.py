@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Final, TypeAlias
 
     from sasl.errors import Kind
-    from sasl.exchange import ServerExchange
     from sasl.registry import Mechanism
+    from sasl.server_exchange import ServerExchange
     from sasl.steps import Event
 
     Script: TypeAlias = Generator[Line | None, bytes, "tuple[bytes, bytes] | Refusal"]

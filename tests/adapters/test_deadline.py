@@ -17,7 +17,7 @@ def test_what_waits_too_long_is_ended() -> None:
     begun = time.monotonic()
     with here, there, pytest.raises(TimeoutError), alarm(0.05):
         here.recv(1)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 def test_what_is_in_time_is_left_alone() -> None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from sasl.channel import Channel
+    from sasl.client_exchange import ClientExchange
     from sasl.credentials import Credentials
-    from sasl.exchange import ClientExchange
     from sasl.policy import Choice, Policy
 
     from ..client import Script

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, Final
 
+    from sasl.client_exchange import ClientExchange
     from sasl.credentials import Credentials
-    from sasl.exchange import ClientExchange
     from sasl.policy import Choice
 
     from ..line import Line

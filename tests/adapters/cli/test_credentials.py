@@ -177,7 +177,7 @@ def test_a_command_that_takes_too_long_is_killed(code: str) -> None:
     with pytest.raises(sasl.TokenError, match="took too long") as caught:
         sasl.resolve(obtain("--token-command", python(code), timeout=0.3))
     assert caught.value.retryable
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 def test_a_password_command_that_takes_too_long_is_an_error_as_well() -> None:
@@ -195,7 +195,7 @@ def test_the_runs_of_a_token_command_share_the_time_that_there_is(tmp_path: Path
     with pytest.raises(sasl.TokenError, match="took too long") as caught:
         source.token()
     assert (caught.value.code, caught.value.retryable) == ("command_timeout", True)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("typed", [(), ("--mechanism",)], ids=["password", "token"])

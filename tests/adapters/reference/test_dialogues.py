@@ -398,6 +398,8 @@ POP = {
         S: -ERR STLS takes no argument
         C: STAT
         S: -ERR Log in first
+        C: DELE 1
+        S: -ERR Log in first
         C: QUIT
         S: +OK Bye
         E:""",
@@ -417,6 +419,8 @@ POP = {
         C: LIST 1
         S: -ERR No such message
         C: RETR 1
+        S: -ERR No such message
+        C: DELE 1
         S: -ERR No such message
         C: RSET
         S: +OK
@@ -551,6 +555,14 @@ SMTP = {
         E:""",
     ),
     "TLS once": ("STARTTLS", "C: STARTTLS\nS: 503 5.5.1 Too late for TLS"),
+    "a refused STARTTLS forgets nothing": (
+        "TLS",
+        EHLO
+        + """C: STARTTLS
+        S: 503 5.5.1 Too late for TLS
+        C: AUTH PLAIN {good}
+        S: 235 2.7.0 Authenticated""",
+    ),
     "mail wants a login": (
         "TLS",
         """S: 220 ...

@@ -202,12 +202,12 @@ def test_an_octet_now_and_then_does_not_keep_a_request_open(beginning: bytes) ->
         begun = time.monotonic()
         with socket.create_connection((where.hostname, where.port), 0.02) as sock, contextlib.suppress(OSError):
             sock.sendall(beginning)
-            while time.monotonic() < begun + 5:
+            while time.monotonic() < begun + 30:
                 sock.sendall(b"x")
                 with contextlib.suppress(TimeoutError):  # the pause between two octets
                     assert sock.recv(1) == b""
                     break
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 30
         assert ask(endpoint, refresh(endpoint.authorized_user("alice")))[0] == 200
 
 
@@ -510,8 +510,8 @@ def test_it_stops_at_once_whatever_its_clients_do() -> None:
             sock = stack.enter_context(socket.create_connection((where.hostname, where.port), 5))
             sock.sendall(octets)
         while len(endpoint.requests) < 2:
-            assert time.monotonic() < begun + 5
-    assert time.monotonic() - begun < 5
+            assert time.monotonic() < begun + 30
+    assert time.monotonic() - begun < 30  # its own deadlines are longer
     assert threading.active_count() == before
 
 

