@@ -70,27 +70,22 @@ class _Clocked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def makefile(self, mode: str) -> _Clocked:
-        """Return a reader, as smtplib makes one for itself."""
+    def makefile(self, mode: str) -> _Clocked:  # smtplib makes one for itself
         return _Clocked(self.inner.makefile(mode), self._tick)
 
     def recv(self, size: int) -> bytes:
-        """Read from the socket."""
         self._tick()
         octets: bytes = self.inner.recv(size)
         return octets
 
     def sendall(self, octets: bytes) -> None:
-        """Write to the socket."""
         self._tick()
         self.inner.sendall(octets)
 
     def readline(self, size: int = -1) -> bytes:
-        """Read a line, or `size` octets of it."""
         return self._read(size, b"\n")
 
     def read(self, size: int = -1) -> bytes:
-        """Read `size` octets, or all to the end."""
         return self._read(size, None)
 
     def _read(self, size: int, end: bytes | None) -> bytes:
