@@ -77,32 +77,49 @@ def scrubbed(text: str, secret: Secret) -> str:
     text = text.replace(whole, _MASK)
     if len(whole) < _SHORTEST_PART or len(text) < _SHORTEST_PART:
         return text
-    if " " in whole:
-        return _masked(text, whole)
-    # No part of the secret goes over a space, and most words are shorter than a part.
-    words = text.split(" ")
-    for at, word in enumerate(words):
-        if len(word) >= _SHORTEST_PART:
-            words[at] = _masked(word, whole)
+    # No part of a secret without spaces goes over a space, and most words are shorter than a part.
+    words = [text] if " " in whole else text.split(" ")
+    long = [at for at, word in enumerate(words) if len(word) >= _SHORTEST_PART]
+    pieces = _parts(whole, _PIECE, sum([len(words[at]) for at in long]) // _STEP)
+    suspects = [at for at in long if _has_piece(words[at], pieces)]
+    if suspects:
+        parts = _parts(whole, _SHORTEST_PART, sum([len(words[at]) for at in suspects]))
+        for at in suspects:
+            words[at] = _masked(words[at], parts)
     return " ".join(words)
 
 
-def _masked(text: str, whole: str) -> str:
-    """Mask the parts of a secret in a text that is as long as one or longer.
+def scrubbed_code(code: str, secret: Secret) -> str:
+    """Return a server's response code as `scrubbed` does, with the secret in whatever case: protocols fold that.
 
-    A part that begins at any place holds one of the pieces that are looked for first: those that begin at every 7th
-    place and are 6 characters long. Where the secret has none of them, it has no part in the text.
+    A secret of less than 8 characters stands in a code by chance.
     """
-    for at in range(_PIECE, len(text) - _PIECE + 1, _SHORTEST_PART - _PIECE + 1):
-        if text[at : at + _PIECE] in whole:
-            break
-    else:
-        return text
-    # A search for each part in the secret is fast for a line; for longer texts, all parts of the secret are looked up.
+    whole = secret.reveal().upper()
+    return code if len(whole) < _SHORTEST_IN_CODE else scrubbed(code, Secret(whole))
+
+
+def _parts(whole: str, size: int, look_ups: int) -> str | frozenset[str]:
+    """Return where to look up parts of a secret that are `size` characters long: for a few, in the secret itself.
+
+    Each look-up takes as long as the secret is. For many of them all parts are collected once.
+    """
+    if look_ups <= _FEW:
+        return whole
+    return frozenset([whole[at : at + size] for at in range(len(whole) - size + 1)])
+
+
+def _has_piece(text: str, pieces: str | frozenset[str]) -> bool:
+    """Whether a text that is as long as a part or longer may hold one.
+
+    A part that begins at any place holds one of the pieces that are looked for: those that begin at every 7th place
+    and are 6 characters long. Where the secret has none of them, it has no part in the text.
+    """
+    return any(text[at : at + _PIECE] in pieces for at in range(_PIECE, len(text) - _PIECE + 1, _STEP))
+
+
+def _masked(text: str, parts: str | frozenset[str]) -> str:
+    """Mask the parts of a secret in a text that is as long as one or longer."""
     last = len(text) - _SHORTEST_PART
-    parts: str | frozenset[str] = whole
-    if last > _LINE:
-        parts = frozenset([whole[at : at + _SHORTEST_PART] for at in range(len(whole) - _SHORTEST_PART + 1)])
     kept, at, shown = [], 0, 0
     while at <= last:
         if text[at : at + _SHORTEST_PART] not in parts:
@@ -119,7 +136,9 @@ _MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4  # characters
 _SHORTEST_PART: Final = 12  # characters
 _PIECE: Final = 6  # characters
-_LINE: Final = 256  # characters
+_SHORTEST_IN_CODE: Final = 8  # characters
+_STEP: Final = _SHORTEST_PART - _PIECE + 1  # characters
+_FEW: Final = 256  # look-ups
 
 
 @cache

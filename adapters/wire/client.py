@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
 from sasl.limits import DEFAULT_LIMITS
-from sasl.secret import Secret, scrubbed
+from sasl.secret import Secret, scrubbed, scrubbed_code
 from sasl.typed import TYPE_CHECKING
 
 from . import base64
@@ -86,9 +86,11 @@ class Client:
 
     def command(self) -> Line:
         """Return the command line. Raises UsageError if the credentials cannot be used; nothing was sent then."""
-        if self.turns:
-            raise UsageError("command() was called before", mechanism=self.exchange.name)
-        line = self._first() if self._script is None else next(self._script)
+        line = None
+        if not (self.turns or self.done):
+            line = self._first() if self._script is None else next(self._script, None)
+        if line is None:
+            raise UsageError("command() was called before, or after the end", mechanism=self.exchange.name)
         self.turns = 1
         self._clean = ""
         return line
@@ -200,6 +202,9 @@ class Client:
         self.exchange.cancel()
         error.mechanism = self.exchange.name
         error.server_text = self._said(error.server_text) or self.server_text
+        if error.response_code is not None:
+            for secret in self._secrets:
+                error.response_code = scrubbed_code(error.response_code, secret)
         if error.detail:
             error.detail = {key: self.scrub(value) for key, value in error.detail.items()}
 
