@@ -18,7 +18,7 @@ from sasl.value import value
 
 from .clock import clocked
 from .errors import of_the_socket, translate
-from .given import type_of, veil
+from .given import type_of, veil, veil_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -162,7 +162,7 @@ class Binding(Generic[C, R]):
         TokenError. The connection is usable after a refusal; where the exchange was cut or the server broke the
         protocol, it is closed. Each call sends the credential once: a second one on the same connection sends it again.
         """
-        credentials = veil(credentials)
+        credentials, options = veil(credentials), veil_options(options)
         return log_in(
             self._library,
             conn,
@@ -215,6 +215,9 @@ def login_steps(
     limit: Callable[[Any, float | None], AbstractContextManager[None]] = clocked,
 ) -> Steps[R]:
     """Return the steps of a login. `get_token` resolves credentials, `limit` is for the time that all may take."""
+    options = veil_options(options)
+    if not isinstance(options, dict):
+        raise UsageError(f"options are a mapping of names, as str, to what they are, not {type_of(options)}")
     dialogue, allowed = library.dialogue(conn), policy or DEFAULT_POLICY
 
     def steps() -> Steps[R]:

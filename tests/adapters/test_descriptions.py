@@ -14,6 +14,7 @@ import sasl
 from sasl.adapters.binding import connected, log_in, login_steps
 from sasl.adapters.binding.clock import clocked
 
+from ..support.leaks import seen, shown
 from ..support.protocols import b64
 
 if TYPE_CHECKING:
@@ -184,6 +185,26 @@ def test_options_reach_the_mechanism_and_one_that_it_does_not_know_is_the_caller
     with pytest.raises(sasl.UsageError, match="colour"):
         speech.binding.authenticate(conn, PASSWORD, options={"colour": "green"})
     assert speech.binding.authenticate(conn, PASSWORD, options={"flavour": "mint"}) == speech.returned
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"password": "wonderland"}, {"channel": "wonderland"}, {1: "wonderland"}, "wonderland", ["wonderland"], None],
+    ids=["unknown", "of the choice", "no name", "a text", "a list", "nothing"],
+)
+def test_a_password_among_the_options_is_not_shown_and_leaves_the_connection_open(
+    speech: Any, stage: Any, options: Any
+) -> None:
+    named = isinstance(options, dict) and 1 not in options
+    offer = speech.offer("PLAIN")
+    turns = offer if speech.name != "pop" or not named else [*offer, *offer]
+    conn, _ = stage.play(speech, [*turns, (speech.command("PLAIN", PLAIN), speech.yes)])
+
+    with pytest.raises(sasl.UsageError) as caught:
+        speech.binding.authenticate(conn, PASSWORD, options=options)
+
+    assert not seen(shown(caught.value), "wonderland")
+    assert speech.binding.authenticate(conn, PASSWORD) == speech.returned
 
 
 class Pin:
