@@ -190,14 +190,17 @@ def perform(steps: Steps[T]) -> T:
     raised: list[BaseException] = []
     while True:
         try:
-            call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        try:
-            returned.append(call())
+            while True:
+                call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
+                returned.append(call())
         except BaseException as error:
-            raised.append(error)
+            if getattr(steps, "gi_frame", None) is None:  # the steps are over, and this is how they end
+                if isinstance(error, StopIteration):
+                    result: T = error.value
+                    return result
+                raise
+            returned.clear()
+            raised.append(error)  # of a call, or an interruption between two of them
 
 
 def login_steps(
@@ -284,6 +287,7 @@ def guarded(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> St
         failure = of_the_socket(error) or error
     except BaseException as error:
         failure = error
+    steps.close()  # an interruption here did not reach them
     if isinstance(failure, ConnectionLost) or not isinstance(failure, SASLError):
         yield dialogue.close
     if isinstance(failure, SASLError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
+from sasl.exchange import DONE
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret, scrubbed, scrubbed_code
 from sasl.typed import TYPE_CHECKING
@@ -199,7 +200,8 @@ class Client:
         self.done = True
         self.must_close = close
         self.error = error
-        self.exchange.cancel()
+        if self.exchange.state is not DONE:  # it is where an interruption comes right after the server's yes
+            self.exchange.cancel()
         error.mechanism = self.exchange.name
         error.server_text = self._said(error.server_text) or self.server_text
         if error.response_code is not None:

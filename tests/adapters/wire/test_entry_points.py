@@ -353,3 +353,17 @@ def test_a_reply_of_smtp_is_a_number_and_lines(code: Any, lines: Any) -> None:
 
     with pytest.raises(UsageError, match="a code, a number, and a collection of lines"):
         wire.replied(code, lines)
+
+
+def test_an_interruption_right_after_the_servers_yes_is_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    def close(_script: object) -> None:
+        raise KeyboardInterrupt
+
+    wire = begun_imap(capabilities=["SASL-IR"])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("sasl.client_exchange.close", close)
+        wire.tagged("OK", "Welcome")
+
+    wire.abandon(sasl.Cancelled("the exchange was interrupted"))
+
+    assert (type(wire.error), wire.must_close, wire.done) == (sasl.Cancelled, True, True)
