@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import MappingProxyType
 
 from .channel import UNKNOWN_CHANNEL, Channel
@@ -14,7 +14,7 @@ from .typed import TYPE_CHECKING, Protocol, final
 from .value import field, replace, value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from typing import Any, Final, Literal
 
     from .client_exchange import ClientExchange
@@ -145,7 +145,7 @@ class Choice:
 
         Raises as `sasl.client` does.
         """
-        if not mechanism_options.keys().isdisjoint(("channel", "limits")):
+        if "channel" in mechanism_options or "limits" in mechanism_options:
             mechanism_options.clear()
             raise UsageError("the channel and the limits of an exchange are those of the choice", mechanism=self.name)
         try:
@@ -175,7 +175,7 @@ def choose(
     """
     if isinstance(offered, str | bytes) or not isinstance(offered, Iterable):
         raise UsageError("offered is a collection of names, not one text")
-    if not isinstance(commands, Mapping):
+    if not hasattr(commands, "items"):
         raise UsageError("commands are the names of login commands, each with what is against it")
     if not is_credentials(credentials):
         kind = type(credentials).__name__
@@ -291,7 +291,9 @@ def _candidates(names: Iterable[str], commands: Mapping[str, str], wanted: str |
     for name in names:
         found[name] = _listed(name) if wanted in (None, name) else asked_for
     for name, obstacle in commands.items():
-        row = _command(name, obstacle)
+        row = lookup(name)
+        if not row.command or not isinstance(obstacle, str):
+            raise UsageError(f"{row.name} is not a login command with what is against it", mechanism=row.name)
         found[row.name] = obstacle or row if wanted in (None, row.name) else asked_for
     if wanted is not None:
         found.setdefault(wanted, "the server does not offer it")
@@ -305,14 +307,6 @@ def _listed(name: str) -> Mechanism | str:
     except MechanismUnavailable as error:
         return str(error)
     return "a login command, which is no mechanism" if row.command else row
-
-
-def _command(name: str, obstacle: str) -> Mechanism:
-    """Return the row of a login command. Raises UsageError for a mechanism, or an obstacle that is no text."""
-    row = lookup(name)
-    if not row.command or not isinstance(obstacle, str):
-        raise UsageError(f"{row.name} is not a login command with what is against it", mechanism=row.name)
-    return row
 
 
 def _misfit(row: Mechanism, credentials: Credentials, channel: Channel) -> str:

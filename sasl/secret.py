@@ -78,12 +78,23 @@ def scrubbed(text: str, secret: Secret) -> str:
     # No part of a secret without spaces goes over a space, and most words are shorter than a part.
     words = [text] if " " in whole else text.split(" ")
     long = [at for at, word in enumerate(words) if len(word) >= _SHORTEST_PART]
-    pieces = _parts(whole, _PIECE, sum([len(words[at]) for at in long]) // _STEP)
-    suspects = [at for at in long if _has_piece(words[at], pieces)]
-    if suspects:
-        parts = _parts(whole, _SHORTEST_PART, sum([len(words[at]) for at in suspects]))
-        for at in suspects:
-            words[at] = _masked(words[at], parts)
+    if not long:
+        return text
+    # A part that begins at any place holds one of the pieces of 6 characters that begin at every 7th place. Where the
+    # secret has none of them, it has no part in the word. A search takes as long as the secret is, so for many of them
+    # all its pieces are collected once.
+    pieces = whole if len(text) <= _FEW * _STEP else _parts(whole, _PIECE)
+    suspects = {
+        at
+        for at in long
+        for begin in range(_PIECE, len(words[at]) - _PIECE + 1, _STEP)
+        if words[at][begin : begin + _PIECE] in pieces
+    }
+    if not suspects:
+        return text
+    parts = whole if sum([len(words[at]) for at in suspects]) <= _FEW else _parts(whole, _SHORTEST_PART)
+    for at in suspects:
+        words[at] = _masked(words[at], parts)
     return " ".join(words)
 
 
@@ -96,23 +107,9 @@ def scrubbed_code(code: str, secret: Secret) -> str:
     return code if len(whole) < _SHORTEST_IN_CODE else scrubbed(code, Secret(whole))
 
 
-def _parts(whole: str, size: int, look_ups: int) -> str | frozenset[str]:
-    """Return where to look up parts of a secret that are `size` characters long: for a few, in the secret itself.
-
-    Each look-up takes as long as the secret is. For many of them all parts are collected once.
-    """
-    if look_ups <= _FEW:
-        return whole
+def _parts(whole: str, size: int) -> frozenset[str]:
+    """Return all parts of a secret that are `size` characters long."""
     return frozenset([whole[at : at + size] for at in range(len(whole) - size + 1)])
-
-
-def _has_piece(text: str, pieces: str | frozenset[str]) -> bool:
-    """Whether a text that is as long as a part or longer may hold one.
-
-    A part that begins at any place holds one of the pieces that are looked for: those that begin at every 7th place
-    and are 6 characters long. Where the secret has none of them, it has no part in the text.
-    """
-    return any(text[at : at + _PIECE] in pieces for at in range(_PIECE, len(text) - _PIECE + 1, _STEP))
 
 
 def _masked(text: str, parts: str | frozenset[str]) -> str:

@@ -53,7 +53,7 @@ class _Options(dict[str, object]):
 
 def veil_options(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the options of a mechanism so that no traceback shows what they hold; anything else as `veil` does."""
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+    if isinstance(value, Mapping) and not [name for name in value if not isinstance(name, str)]:
         return _Options(value)
     return value if isinstance(value, _Unusable) else cast("Mapping[str, Any]", _Unusable(value))
 

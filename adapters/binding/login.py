@@ -162,7 +162,8 @@ class Binding(Generic[C, R]):
         TokenError. The connection is usable after a refusal; where the exchange was cut or the server broke the
         protocol, it is closed. Each call sends the credential once: a second one on the same connection sends it again.
         """
-        credentials, options = veil(credentials), veil_options(options)
+        credentials = veil(credentials)
+        options = veil_options(options) if options else {}
         return log_in(
             self._library,
             conn,
@@ -218,7 +219,7 @@ def login_steps(
     limit: Callable[[Any, float | None], AbstractContextManager[None]] = clocked,
 ) -> Steps[R]:
     """Return the steps of a login. `get_token` resolves credentials, `limit` is for the time that all may take."""
-    options = veil_options(options)
+    options = veil_options(options) if options else {}
     if not isinstance(options, dict):
         raise UsageError(f"options are a mapping of names, as str, to what they are, not {type_of(options)}")
     dialogue, allowed = library.dialogue(conn), policy or DEFAULT_POLICY

@@ -192,8 +192,8 @@ def test_options_reach_the_mechanism_and_one_that_it_does_not_know_is_the_caller
 
 @pytest.mark.parametrize(
     "options",
-    [{"password": "wonderland"}, {"channel": "wonderland"}, {1: "wonderland"}, "wonderland", ["wonderland"], None],
-    ids=["unknown", "of the choice", "no name", "a text", "a list", "nothing"],
+    [{"password": "wonderland"}, {"channel": "wonderland"}, {1: "wonderland"}, "wonderland", ["wonderland"]],
+    ids=["unknown", "of the choice", "no name", "a text", "a list"],
 )
 def test_a_password_among_the_options_is_not_shown_and_leaves_the_connection_open(
     speech: Any, stage: Any, options: Any

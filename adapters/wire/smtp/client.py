@@ -85,7 +85,7 @@ class ClientWire(Client):
         """Take a reply: its code, and its lines without it; return what to send, or None: done."""
         if self.done or not self.turns:
             self._out_of_turn()
-        if not isinstance(code, int) or isinstance(lines, str | bytes):
+        if not isinstance(code, int) or isinstance(lines, (str, bytes)):
             raise UsageError("a reply is a code, a number, and a collection of lines", mechanism=self.exchange.name)
         texts = [octets_of(line) for line in lines]
         if code == 334:
