@@ -36,7 +36,8 @@ def veil(value: T) -> T:
     A function of ours that takes one rebinds it to this first, so that no frame of an error shows a bare password.
     """
     harmless = value is None or callable(value) or isinstance(value, Secret | _Unusable | TokenSource)
-    return value if harmless or is_credentials(value) else cast("T", _Unusable(value))
+    known = harmless or is_credentials(value)
+    return value if known else cast("T", _Unusable(value))
 
 
 def veil_password(value: Credentials | Token) -> Credentials | Token:
