@@ -37,7 +37,7 @@ def veil(value: T) -> T:
     """
     harmless = value is None or callable(value) or isinstance(value, Secret | _Unusable | TokenSource)
     known = harmless or is_credentials(value)
-    return value if known else cast("T", _Unusable(value))
+    return cast("T", value if known else _Unusable(value))
 
 
 def veil_password(value: Credentials | Token) -> Credentials | Token:
