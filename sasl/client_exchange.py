@@ -18,7 +18,7 @@ from .errors import (
 )
 from .exchange import DONE, FAILED, NEW, OPEN, Exchange, close
 from .limits import DEFAULT_LIMITS, Limits
-from .secret import scrubbed
+from .secret import scrubbed, scrubbed_code
 from .steps import KINDS, Complete, ErrorAnswer, Harmless
 from .typed import TYPE_CHECKING, final
 
@@ -170,6 +170,8 @@ class ClientExchange(Exchange):
             kind = announced
         family = _FAMILY.get(kind, AuthenticationFailed)
         text = self._scrubbed(text)
+        if response_code is not None and self._secret is not None:
+            response_code = scrubbed_code(response_code, self._secret)
         error = family(text or _SILENT[family], server_text=text, response_code=response_code, kind=kind)
         if isinstance(error, AuthenticationFailed):
             error.token = self._token and self._deferred is None and self._turn is not _SERVER_FIRST

@@ -41,10 +41,10 @@ def clocked(conn: Any, timeout: float | None) -> Iterator[None]:
     def tick() -> None:
         sock.settimeout(min(deadline.wait(), each))
 
-    conn.sock = _Clocked(sock, tick)
-    if isinstance(vars(conn).get("file"), BufferedReader):  # Python 3.14's imaplib has none
-        conn.file = _Clocked(conn.file, tick)
     try:
+        conn.sock = _Clocked(sock, tick)
+        if isinstance(vars(conn).get("file"), BufferedReader):  # Python 3.14's imaplib has none
+            conn.file = _Clocked(conn.file, tick)
         yield
     finally:
         for name in ("sock", "file"):

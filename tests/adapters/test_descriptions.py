@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import sasl
-from sasl.adapters.binding import connected, log_in, login_steps
+from sasl.adapters.binding import connected, log_in, login_steps, perform
 from sasl.adapters.binding.clock import clocked
 
+from ..support.leaks import seen, shown
 from ..support.protocols import b64
 
 if TYPE_CHECKING:
@@ -186,6 +190,26 @@ def test_options_reach_the_mechanism_and_one_that_it_does_not_know_is_the_caller
     assert speech.binding.authenticate(conn, PASSWORD, options={"flavour": "mint"}) == speech.returned
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"password": "wonderland"}, {"channel": "wonderland"}, {1: "wonderland"}, "wonderland", ["wonderland"]],
+    ids=["unknown", "of the choice", "no name", "a text", "a list"],
+)
+def test_a_password_among_the_options_is_not_shown_and_leaves_the_connection_open(
+    speech: Any, stage: Any, options: Any
+) -> None:
+    named = isinstance(options, dict) and 1 not in options
+    offer = speech.offer("PLAIN")
+    turns = offer if speech.name != "pop" or not named else [*offer, *offer]
+    conn, _ = stage.play(speech, [*turns, (speech.command("PLAIN", PLAIN), speech.yes)])
+
+    with pytest.raises(sasl.UsageError) as caught:
+        speech.binding.authenticate(conn, PASSWORD, options=options)
+
+    assert not seen(shown(caught.value), "wonderland")
+    assert speech.binding.authenticate(conn, PASSWORD) == speech.returned
+
+
 class Pin:
     """A plug-in's own kind of credentials."""
 
@@ -313,3 +337,89 @@ def test_the_steps_of_a_login_can_be_awaited(speech: Any, stage: Any, verdict: s
         return
     with pytest.raises(speech.error_named("AuthenticationFailed")):
         asyncio.run(perform_async(steps))
+
+
+# --- interruptions
+
+
+@contextlib.contextmanager
+def interrupted(name: str, event: str, at: int) -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt at an event of a function, the first of which is number 0; give the line of it."""
+    lines: list[int] = []
+    count = 0
+
+    def trace(frame: Any, happened: str, _argument: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_name != name:
+            return None
+        if happened == event and not lines:
+            if count == at:
+                lines.append(frame.f_lineno)
+                raise KeyboardInterrupt
+            count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+def test_an_interruption_between_two_calls_ends_the_steps() -> None:
+    for at in itertools.count():
+        state: list[str] = []
+
+        def steps(state: list[str] = state) -> Steps[str]:
+            state.append("begun")
+            try:
+                yield lambda: 1
+                yield lambda: 2
+            finally:
+                state.append("ended")
+            return "done"
+
+        with interrupted("perform", "line", at) as lines, contextlib.suppress(KeyboardInterrupt):
+            assert perform(steps()) == "done"
+        assert state in ([], ["begun", "ended"])
+        if not lines:
+            break
+    assert at > 8
+
+
+def test_an_interruption_of_a_login_ends_its_steps_before_it_leaves(speech: Any, stage: Any) -> None:
+    conn, _ = stage.play(speech, speech.offer("PLAIN"))
+    sock = conn.sock
+
+    with interrupted("guarded", "call", 1) as lines, pytest.raises(KeyboardInterrupt) as caught:
+        speech.binding.authenticate(conn, PASSWORD, timeout=5)
+
+    assert lines
+    assert conn.sock is not sock or speech.name == "imap"
+    assert not seen([type(conn.sock).__name__], "_Clocked")
+    assert caught.value.__context__ is None
+
+
+def test_an_interruption_while_the_clock_is_put_in_takes_it_out_again() -> None:
+    class Connection:
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock = sock
+            self.__dict__["file"] = sock.makefile("rb")
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "file" and value is not self.__dict__["file"] and not interruptions:
+                interruptions.append(name)
+                raise KeyboardInterrupt
+            super().__setattr__(name, value)
+
+    interruptions: list[str] = []
+    sock, other = socket.socketpair()
+    with sock, other:
+        conn = Connection(sock)
+        with pytest.raises(KeyboardInterrupt), clocked(conn, 3):
+            pass
+        assert interruptions == ["file"]
+        assert conn.sock is sock
+        assert sock.gettimeout() is None
+        conn.__dict__["file"].close()
