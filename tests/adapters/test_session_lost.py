@@ -227,6 +227,7 @@ EVERYWHERE = [
     (ValueError("x"), False),
     (KeyboardInterrupt(), False),
 ]
+LOGGED_OUT = "command NOOP illegal in state LOGOUT, only allowed in states NONAUTH"  # imaplib says, or a server
 IMAP = [
     (imaplib.IMAP4.abort("command: NOOP => Session expired, please login again."), True),
     (imaplib.IMAP4.abort("socket error: EOF"), True),
@@ -241,6 +242,8 @@ IMAP = [
     (imaplib.IMAP4.abort("TLS session already established"), False),
     (sasl.adapters.imaplib.IMAPAuthenticationFailed("[AUTHENTICATIONFAILED] no"), False),
     (sasl.adapters.imaplib.IMAPTemporaryFailure("[UNAVAILABLE] later"), False),
+    (sasl.adapters.imaplib.IMAPAuthenticationFailed(LOGGED_OUT), False),
+    (sasl.adapters.imaplib.IMAPProtocolError(LOGGED_OUT), False),
 ]
 POP = [
     (poplib.error_proto("-ERR EOF"), True),
@@ -290,6 +293,7 @@ SMTP = [
     (sasl.adapters.smtplib.SMTPAuthenticationFailed(535, b"no"), False),
     (sasl.adapters.smtplib.SMTPTemporaryFailure(454, b"later"), False),
     (sasl.adapters.smtplib.SMTPTLSRefused(454, b"later"), False),
+    (sasl.adapters.smtplib.SMTPTLSRefused(530, b"5.7.0 Authentication required"), False),
 ]
 CASES = [
     *[(protocol, error, lost) for protocol in BINDINGS for error, lost in EVERYWHERE],
