@@ -21,6 +21,7 @@ import pytest
 import sasl
 from sasl.adapters import deadline
 from sasl.adapters.binding import describe, log_in
+from sasl.adapters.wire.client import LONGEST_LINE
 from sasl.steps import Complete
 
 from ..support.leaks import locals_of, seen, shown_by
@@ -476,6 +477,15 @@ def test_a_line_without_end_is_over_the_limit_and_closes(speech: Any, stage: Any
     conn, _ = stage.play(speech, [*speech.offer("PLAIN"), (None, speech.prompt + b"A" * 100_000 + b"\r\n")], tls=False)
     with pytest.raises(speech.error_named("LimitExceeded")):
         speech.binding.authenticate(conn, PASSWORD, policy=LOOPBACK, initial_response=False)
+    assert speech.is_closed(conn)
+
+
+@pytest.mark.parametrize("speech", ["pop", "smtp"], indirect=True)  # imaplib reads its lines itself
+def test_no_more_is_read_of_a_line_than_shows_that_it_is_too_long(speech: Any, stage: Any) -> None:
+    line = speech.prompt.ljust(LONGEST_LINE + 1, b"A")
+    conn, _ = stage.play(speech, [*speech.offer("PLAIN"), (None, [line, "hang"])])
+    with pytest.raises(speech.error_named("LimitExceeded")):
+        speech.binding.authenticate(conn, PASSWORD, initial_response=False)
     assert speech.is_closed(conn)
 
 
