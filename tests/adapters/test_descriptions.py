@@ -166,6 +166,35 @@ def test_what_an_imap_server_says_instead_of_capabilities_is_explained(
     assert re.fullmatch(says, str(explained))
 
 
+def test_poplibs_word_for_the_end_is_the_end(pop: Any) -> None:
+    explained = pop.described().explain(pop.error("-ERR EOF"))
+    assert type(explained) is sasl.ConnectionLost
+    assert str(explained) == "the server ended the connection"
+
+
+def test_closing_never_fails(speech: Any) -> None:
+    class Connection:
+        def close(self) -> None:
+            raise OSError("it is gone")
+
+        shutdown = close
+
+    speech.described().close(Connection())
+
+
+def test_a_connection_that_is_gone_before_the_command_is_lost(speech: Any, stage: Any) -> None:
+    conn, _ = stage.play(speech, speech.offer("PLAIN"), tls=False)
+    policy = sasl.Policy(plaintext="loopback")
+
+    def cut(*_: object) -> None:
+        conn.sock.shutdown(socket.SHUT_RDWR)
+
+    with pytest.raises(speech.error_named("ConnectionLost"), match="ended") as caught:
+        log_in(speech.binding.LIBRARY, conn, PASSWORD, policy=policy, watch=cut)
+    assert caught.value.kind != "timeout"
+    assert speech.is_closed(conn)
+
+
 def test_smtplibs_word_for_the_end_is_the_end(smtp: Any) -> None:
     explain = smtp.described().explain
     error = smtp.lost("Connection unexpectedly closed")

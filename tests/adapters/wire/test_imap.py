@@ -316,6 +316,7 @@ def test_mechanisms_are_those_of_the_auth_capabilities() -> None:
         (b"NO [X-NOBODY-KNOWS some more] x", AuthenticationFailed, "credentials", "X-NOBODY-KNOWS"),
         (b"NO [EXPIRED ] x", AuthenticationFailed, "expired", "EXPIRED"),
         (b"NO [EXPIRED]x", AuthenticationFailed, "expired", "EXPIRED"),
+        (b"NO [EXPIRED]", AuthenticationFailed, "expired", "EXPIRED"),
         (b"NO [] x", AuthenticationFailed, "credentials", None),
         (b"NO AUTHENTICATE failed.", AuthenticationFailed, "credentials", None),
         (b"NO [broken", AuthenticationFailed, "credentials", None),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import sasl
 from sasl.adapters.wire import imap, pop
+from sasl.adapters.wire.imap.arguments import Arguments
 from sasl.adapters.wire.line import Line
 from sasl.errors import AuthenticationFailed, AuthorizationFailed, TemporaryFailure, UsageError
 from sasl.policy import against
@@ -186,6 +187,27 @@ def test_what_is_no_login_command_reaches_no_verifier(lines: list[bytes], said: 
     assert last == said
     assert kind(wire) in ("malformed", "limit", "unsupported")
     assert not wire.must_close
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "nested"),
+    [
+        (b"", [], False),
+        (b"a b", [b"a", b"b"], False),
+        (b'"(" ")"', [b"(", b")"], False),
+        (b"()", [b"(", b")"], True),
+        (b'(a "b") c', [b"(", b"a", b"b", b")", b"c"], True),
+        (b"a (", [b"a", b"("], True),
+        (b"a))", [b"a", b"))"], True),
+    ],
+)
+def test_a_parenthesis_is_an_argument_by_itself(text: bytes, words: list[bytes], *, nested: bool) -> None:
+    arguments = Arguments(100)
+
+    arguments.receive(text + b"\r\n")
+
+    assert (arguments.done, arguments.refusal) == (True, "")
+    assert (arguments.words, arguments.nested) == (words, nested)
 
 
 def test_a_line_may_be_as_long_as_a_reader_takes_behind_a_literal_too() -> None:

@@ -259,6 +259,13 @@ def test_an_equals_sign_is_an_empty_initial_response_and_none_is_none(protocol: 
     assert absent.receive(b"\r\n") == sasl.CheckCertificate(None, "")
 
 
+def test_a_space_without_an_argument_is_no_empty_initial_response(protocol: Protocol, mechanism: Any) -> None:
+    mechanism("X-EMPTY", server=nothing_or_more)
+    wire = protocol.server("X-EMPTY")
+
+    assert refusal(protocol, wire, wire.receive(protocol.command("X-EMPTY").rstrip() + b" \r\n")) == "malformed"
+
+
 def test_an_equals_sign_is_no_response_to_a_challenge(protocol: Protocol, mechanism: Any) -> None:
     mechanism("X-EMPTY", server=nothing_or_more)
     wire = protocol.server("X-EMPTY")
