@@ -422,6 +422,22 @@ def test_a_wire_serves_once(protocol: Protocol) -> None:
     assert (wire.done, wire.error) == (True, None)
 
 
+@pytest.mark.parametrize("what", ["yes", "no", "later", "garbage", "challenge", "too long"])
+def test_whatever_comes_out_of_turn_is_the_callers_mistake(protocol: Protocol, what: str) -> None:
+    others = {"challenge": protocol.challenge(), "too long": b"x" * 100_000}
+    line = others[what] if what in others else getattr(protocol, what)
+    early, late = protocol.plain(), protocol.plain()
+    late.command()
+    late.receive(protocol.yes)
+
+    for wire in (early, late):
+        with pytest.raises(UsageError):
+            wire.receive(line)
+
+    assert (early.done, early.error) == (False, None)
+    assert (late.done, late.error, late.must_close) == (True, None, False)
+
+
 def test_credentials_that_cannot_be_used_are_refused_before_anything_is_sent(protocol: Protocol) -> None:
     wire = protocol.client(sasl.client("XOAUTH2", sasl.Bearer("a\r\nb", "ya29.token")))
 
@@ -606,6 +622,7 @@ def test_wires_are_there_under_their_names() -> None:
         assert all(getattr(module, name) is not None for name in module.__all__)
         with pytest.raises(AttributeError, match="LoginWire"):
             _ = module.LoginWire
+        assert not hasattr(module, "TOO_LONG")  # what its server's side has for itself
     assert {"choose", "greeting", "LOGIN"} <= set(imap.__all__)
     assert {"CapaWire", "choose", "timestamp", "USER", "APOP"} <= set(pop.__all__)
     assert {"Reply", "AUTH_REQUIRED", "mail_auth"} <= set(smtp.__all__)
