@@ -1001,7 +1001,8 @@ def test_a_login_after_starttls_uses_what_the_server_says_under_tls(speech: Any,
         speech.noop,
     ]
     conn, _ = stage.play(speech, turns, tls=False, module=speech.binding)
-    start_tls(speech, conn, stage.client_context)
+    returned = {"imap": ("OK", [None]), "pop": b"+OK go", "smtp": (220, b"go")}
+    assert start_tls(speech, conn, stage.client_context) == returned[speech.name]
     assert conn.login("alice", "wonderland") == speech.returned
     conn.noop()
 
@@ -1024,6 +1025,7 @@ REFUSALS = {
         b"220 go\r\n",
         b"A1 OK go\r\n",
         b"{tag} 220 go\r\n",
+        b"{tag} OK ".ljust(1_000_001, b"x") + b"\r\n",
         b"{tag}\r\n",
         b"\x16\x03\x01\r\n",
         b"\r\n",
