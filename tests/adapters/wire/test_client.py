@@ -349,6 +349,7 @@ def test_a_connection_that_ends_without_a_verdict_is_lost(protocol: Protocol, *,
 
     assert type(wire.error) is ConnectionLost
     assert (wire.done, wire.must_close, wire.error.mechanism) == (True, True, "XOAUTH2")
+    assert str(wire.error) == "the server ended the connection"
 
 
 def test_a_connection_that_ends_before_the_command_is_lost(protocol: Protocol) -> None:

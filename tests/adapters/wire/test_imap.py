@@ -241,6 +241,7 @@ def test_what_has_no_place_in_an_exchange_ends_it(line: bytes) -> None:
         ([b"* CAPABILITY IMAP4rev1 ID", b"A1 OK in"], ("IMAP4rev1", "ID")),
         ([b"* capability IMAP4rev1", b"A1 OK [CAPABILITY IMAP4rev2] in"], ("IMAP4rev2",)),
         ([b"A1 OK in"], None),
+        ([b"* 1 EXISTS", b"* OK CAPABILITY X", b"* FLAGS X", b"A1 OK in"], None),
         ([b"A1 OK [READ-ONLY] in"], None),
         ([b"A1 OK [CAPABILITY IMAP4rev1"], None),
         ([b"* CAPABILITY IMAP4rev1", b"A1 NO [UNAVAILABLE] x"], None),

@@ -185,6 +185,13 @@ def test_a_session_that_is_authenticated_stays_so(protocol: Protocol, argument: 
     assert refusal(protocol, wire, wire.receive(protocol.command("PLAIN", argument))) == "state"
 
 
+@pytest.mark.parametrize("name", ["X-NOBODY", "not a name", "", "PLAIN", "IMAP-LOGIN"])
+def test_a_session_that_is_authenticated_says_so_whatever_is_asked_for(protocol: Protocol, name: str) -> None:
+    wire = protocol.server(authenticated=True)
+
+    assert refusal(protocol, wire, wire.receive(protocol.command(name))) == "state"
+
+
 @pytest.mark.parametrize(
     "rest", ["", " ", "  PLAIN", " PLAIN ", " PLAIN  =", " PLAIN = =", " PLAIN AAAA AAAA", "PLAIN", " PLAIN\t="]
 )
