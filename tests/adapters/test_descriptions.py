@@ -166,10 +166,12 @@ def test_what_an_imap_server_says_instead_of_capabilities_is_explained(
     assert re.fullmatch(says, str(explained))
 
 
-def test_poplibs_word_for_the_end_is_the_end(pop: Any) -> None:
-    explained = pop.described().explain(pop.error("-ERR EOF"))
-    assert type(explained) is sasl.ConnectionLost
-    assert str(explained) == "the server ended the connection"
+def test_poplibs_own_words_are_explained(pop: Any) -> None:
+    explain = pop.described().explain
+    ended, too_long = explain(pop.error("-ERR EOF")), explain(pop.error("line too long"))
+    assert (type(ended), str(ended)) == (sasl.ConnectionLost, "the server ended the connection")
+    assert type(too_long) is sasl.ProtocolError
+    assert str(too_long).endswith("line too long")
 
 
 def test_closing_never_fails(speech: Any) -> None:
