@@ -46,6 +46,7 @@ _SHOWS_LINES: Final = 4
 _UNDER_TLS: Final = ("TLS session already established",)
 """What imaplib says to a second starttls(), though nothing is lost."""
 _LOGGED_OUT: Final = re.compile(r"command \S+ illegal in state LOGOUT, only allowed in states .*")
+_NOT_UNDERSTOOD: Final = re.compile(r"unexpected (?:tagged )?response: ")
 _OURS: Final[Family] = {}
 
 
@@ -130,9 +131,9 @@ class _Library:
             except SASLError as failure:
                 return failure
         text = str(said)
-        if not isinstance(error, imaplib.IMAP4.abort) or "unexpected" in text:
+        if not isinstance(error, imaplib.IMAP4.abort) or _NOT_UNDERSTOOD.search(text):
             return ProtocolError(f"the server does not speak IMAP: {text}")
-        return ended() if "socket error" in text else ended(text.partition(" => ")[2])  # of BYE
+        return ended() if "socket error: " in text else ended(text.partition(" => ")[2])  # of BYE
 
     def leave(self, conn: imaplib.IMAP4) -> object:
         return conn.logout()

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import re
 import socket
 import ssl
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,7 +107,11 @@ GREETINGS: dict[str, list[tuple[Any, type[Exception], str]]] = {
     "smtp": [
         (b"554 go away\r\n", sasl.ConnectionLost, "wants no connection: go away"),
         (b"421 4.3.2 closing\r\n", sasl.ConnectionLost, "closing"),
+        (b"500 go away\r\n", sasl.ConnectionLost, "wants no connection: go away"),
         (b"450 4.3.2 later\r\n", sasl.TemporaryFailure, "later"),
+        (b"400 later\r\n", sasl.TemporaryFailure, "later"),
+        (b"499 later\r\n", sasl.TemporaryFailure, "later"),
+        (b"399 ready\r\n", sasl.ProtocolError, "does not speak SMTP"),
         (b"299 ready\r\n", sasl.ProtocolError, "does not speak SMTP"),
         (b"220 " + b"x" * 9000 + b"\r\n", sasl.LimitExceeded, "too long"),
     ],
@@ -133,6 +139,65 @@ def test_what_a_server_says_instead_of_a_greeting_is_explained(
 @pytest.mark.parametrize("error", [KeyError("x"), OSError("x"), ValueError("x")], ids=repr)
 def test_what_is_no_error_of_the_librarys_is_not_explained(speech: Any, error: Exception) -> None:
     assert speech.described().explain(error) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        ([b"* BYE see you\r\n", "close"], sasl.ConnectionLost, "the server ended the connection: see you"),
+        ([b"* BYE socket error\r\n", "close"], sasl.ConnectionLost, "the server ended the connection: socket error"),
+        (
+            [b"* BYE unexpected load\r\n", "close"],
+            sasl.ConnectionLost,
+            "the server ended the connection: unexpected load",
+        ),
+        ("close", sasl.ConnectionLost, "the server ended the connection"),
+        (b"220 mx\r\n", sasl.ProtocolError, "the server does not speak IMAP: .* unexpected .*220.*"),
+        (b"A1 OK done\r\n", sasl.ProtocolError, "the server does not speak IMAP: .* unexpected .*A1 OK done.*"),
+    ],
+    ids=repr,
+)
+def test_what_an_imap_server_says_instead_of_capabilities_is_explained(
+    imap: Any, stage: Any, answer: Any, error: type[Exception], says: str
+) -> None:
+    server = stage.serve(imap, [(None, answer)], tls=False)
+    library = imap.described()
+    with pytest.raises(imap.error) as caught:
+        library.open("127.0.0.1", server.port, timeout=5)
+    explained = library.explain(caught.value)
+    assert type(explained) is error, repr(caught.value)
+    assert re.fullmatch(says, str(explained))
+
+
+def test_poplibs_own_words_are_explained(pop: Any) -> None:
+    explain = pop.described().explain
+    ended, too_long = explain(pop.error("-ERR EOF")), explain(pop.error("line too long"))
+    assert (type(ended), str(ended)) == (sasl.ConnectionLost, "the server ended the connection")
+    assert type(too_long) is sasl.ProtocolError
+    assert str(too_long).endswith("line too long")
+
+
+def test_closing_never_fails(speech: Any) -> None:
+    class Connection:
+        def close(self) -> None:
+            raise OSError("it is gone")
+
+        shutdown = close
+
+    speech.described().close(Connection())
+
+
+def test_a_connection_that_is_gone_before_the_command_is_lost(speech: Any, stage: Any) -> None:
+    conn, _ = stage.play(speech, speech.offer("PLAIN"), tls=False)
+    policy = sasl.Policy(plaintext="loopback")
+
+    def cut(*_: object) -> None:
+        conn.sock.shutdown(socket.SHUT_RDWR)
+
+    with pytest.raises(speech.error_named("ConnectionLost"), match="ended") as caught:
+        log_in(speech.binding.LIBRARY, conn, PASSWORD, policy=policy, watch=cut)
+    assert caught.value.kind != "timeout"
+    assert speech.is_closed(conn)
 
 
 def test_smtplibs_word_for_the_end_is_the_end(smtp: Any) -> None:
@@ -260,6 +325,25 @@ def test_a_literal_is_read_in_the_time_that_is_left(imap: Any, stage: Any) -> No
     conn, _ = stage.play(imap, turns)
     imap.binding.authenticate(conn, PASSWORD, timeout=5)
     assert conn.capabilities == ("IMAP4REV1", "LATE")
+
+
+def test_who_reads_under_the_time_limit_gets_what_he_asks_for() -> None:
+    near, far = socket.socketpair()
+    file = near.makefile("rb")
+    conn = SimpleNamespace(sock=near, file=file)
+    with near, far, file, clocked(conn, 5):
+        far.sendall(b"one\ntwo\nthree\nfour\nfive\nhalf")
+        far.shutdown(socket.SHUT_WR)
+        assert conn.file.readline() == b"one\n"
+        assert conn.file.readline(2) == b"tw"
+        assert conn.file.readline(0) == b""
+        assert conn.file.readline(2) == b"o\n"
+        assert conn.file.read(0) == b""
+        assert conn.file.read(7) == b"three\nf"
+        assert conn.file.readline(100) == b"our\n"
+        assert conn.file.read() == b"five\nhalf"
+        assert (conn.file.read(), conn.file.readline()) == (b"", b"")
+    assert conn.file is file
 
 
 def test_a_connection_that_ends_in_time_is_lost_at_once(speech: Any, stage: Any) -> None:
