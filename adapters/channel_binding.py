@@ -9,12 +9,12 @@ Whoever has another way to tls-exporter gives it to `bindings`, or puts {"tls-ex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from sasl.errors import UsageError
+from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     from cryptography.hazmat.primitives.hashes import HashAlgorithm
 

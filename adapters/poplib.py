@@ -2,6 +2,10 @@
 
 poplib has neither AUTH nor a public way to send a command, and reads no line of more than 2,048 octets: a Kerberos
 ticket is longer. So lines go over the connection's `sock` and `file`, each in one write.
+
+`authenticate` returns the server's line (b"+OK ...") and raises the classes below, all of them error_proto. For a
+password that no mechanism takes, USER and PASS stand in, and before them APOP, where the policy allows "POP-APOP" and
+the greeting has a usable timestamp.
 """
 
 from __future__ import annotations
@@ -9,45 +13,36 @@ from __future__ import annotations
 import poplib
 import re
 import sys
+from contextlib import nullcontext
 from functools import partial
 from ssl import SSLSocket, create_default_context
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from sasl.credentials import Credentials, Password
-from sasl.errors import (
-    AuthenticationFailed,
-    AuthorizationFailed,
-    Cancelled,
-    ConnectionLost,
-    LimitExceeded,
-    MechanismUnavailable,
-    PolicyViolation,
-    ProtocolError,
-    SASLError,
-    ServerNotProven,
-    TemporaryFailure,
-    UsageError,
-)
-from sasl.exchange import ClientExchange
+from sasl import errors
+from sasl.client_exchange import ClientExchange
+from sasl.credentials import is_credentials
+from sasl.errors import ConnectionLost, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
-from sasl.registry import canonical, client
-from sasl.secret import Secret
+from sasl.registry import canonical
+from sasl.typed import TYPE_CHECKING, final
+from sasl.value import value
 
-from . import _binding
-from ._binding import READ, CheckedContext, Dialogue, LibraryError, credentials_of, guarded, type_of
-from .wire.pop import APOP, USER, CapaWire, ClientWire, choose, client_wire, mechanisms
+from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding.dialogue import to_stderr
+from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
+from .binding.tls import no_tls, unread
+from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from ssl import SSLContext
+    from typing import Any, Final
 
     from sasl.channel import Channel
-    from sasl.credentials import Token
-    from sasl.policy import Choice
+    from sasl.credentials import Credentials, Token
 
-    from ._binding import Respond
-
-    Watch: TypeAlias = Callable[[Choice, ClientWire], object]
+    from .binding.errors import Family
+    from .binding.given import Respond
 
 _EOF: Final = ("-ERR EOF",)
 """What poplib's error holds at the end of the connection; lines of a server are bytes."""
@@ -57,76 +52,7 @@ _ENDS: Final = re.compile(
     re.IGNORECASE,
 )
 """How servers say that they end a session: Dovecot's "Disconnected for inactivity", "Server shutting down"; others'."""
-
-
-def authenticate(
-    conn: poplib.POP3,
-    credentials: Credentials,
-    *,
-    mechanism: str | None = None,
-    initial_response: bool | None = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-) -> bytes:
-    """Log in; return the server's line (b"+OK ...") as poplib's commands do.
-
-    The mechanism is chosen from CAPA as `sasl.choose` does; for a password that none of them takes, USER and PASS
-    stand in, and before them APOP, where the policy allows "POP-APOP" and the greeting has a usable timestamp.
-    `initial_response=False` never sends one with the command. `timeout` is in seconds, for the whole login; without
-    it, each read and write has the connection's own time-out, and the whole login ten times that.
-    Raises the classes below, all of them error_proto, and UsageError and TokenError. The connection is usable after
-    a refusal; where the exchange was cut or the server broke the protocol, it is closed. Each call sends the credential
-    once: a second one on the same connection sends it again.
-    """
-    credentials = _binding.veiled(credentials)
-    return run(
-        conn, credentials, mechanism=mechanism, initial_response=initial_response, policy=policy, timeout=timeout
-    )
-
-
-def run(
-    conn: poplib.POP3,
-    credentials: Credentials,
-    *,
-    mechanism: str | None = None,
-    initial_response: bool | None = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-    watch: Watch | None = None,
-) -> bytes:
-    """Do what `authenticate` does; call `watch` with the choice and the wire before the command is sent."""
-    credentials = _binding.veiled(credentials)
-    dialogue = _dialogue(conn)
-
-    def attempt() -> bytes:
-        sock, allowed = conn.sock, policy or DEFAULT_POLICY
-        channel = _channel(conn)
-        _binding.check(credentials, mechanism, channel, command=USER)
-        if mechanism is not None and canonical(mechanism) == APOP and isinstance(credentials, Password):
-            client(APOP, credentials).start()  # the same for what is no mechanism
-        _check_connected(conn)
-        with _binding.clocked(conn, timeout):
-            greeting = conn.getwelcome()
-            capabilities = _capabilities(dialogue)
-            offered = mechanisms(capabilities)
-            channel = _binding.bound(channel, sock, offered, credentials, policy=allowed, mechanism=mechanism)
-            choice = choose(
-                capabilities,
-                credentials,
-                policy=allowed,
-                channel=channel,
-                mechanism=mechanism,
-                greeting=greeting,
-            )
-            ready = _binding.resolved(credentials)
-            wire = client_wire(choice, ready, initial_response=initial_response, greeting=greeting)
-            if watch is not None:
-                watch(choice, wire)
-            dialogue.hold(wire)
-            _binding.remember(allowed, choice, ready)
-            return dialogue.last.rstrip(b"\r\n")
-
-    return guarded(attempt, dialogue, partial(_translated, dialogue))
+_OURS: Final[Family] = {}
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -137,9 +63,81 @@ def is_session_lost(error: BaseException) -> bool:
     gets as well. Marks for deletion are gone with the session.
     """
     if isinstance(error, SASLError) or not isinstance(error, poplib.error_proto):
-        return _binding.is_gone(error)
+        return is_gone(error)
     said = error.args[0] if error.args else b""
     return error.args == _EOF or (isinstance(said, bytes) and _ENDS.match(said) is not None)
+
+
+@final
+@value
+class _Library:
+    """Describes poplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
+
+    plain: Callable[..., poplib.POP3]
+    tls: Callable[..., poplib.POP3]
+    errors: Family = _OURS
+    service: str = "pop"
+
+    def open(self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None) -> poplib.POP3:
+        if tls is None:
+            return self.plain(host, port, timeout=timeout)
+        return self.tls(host, port, context=tls, timeout=timeout)
+
+    def offers_tls(self, conn: poplib.POP3) -> bool:
+        try:
+            return "STLS" in (name.upper() for name in conn.capa())
+        except poplib.error_proto as error:
+            if _is_end(error):
+                raise
+        return False  # a server that does not know CAPA
+
+    def start_tls(self, conn: poplib.POP3, context: SSLContext) -> object:
+        return conn.stls(context)
+
+    def channel(self, conn: poplib.POP3) -> Channel:
+        return describe(conn.sock, self.service, conn.host, conn.port)
+
+    def dialogue(self, conn: poplib.POP3) -> Dialogue:
+        def send(octets: bytes) -> None:
+            sys.audit("poplib.putline", conn, octets.removesuffix(b"\r\n"))  # as poplib's own commands do
+            conn.sock.sendall(octets)
+
+        def readline() -> bytes:
+            return conn.file.readline(READ)
+
+        show = to_stderr if getattr(conn, "_debugging", 0) else None
+        return Dialogue(send, readline, partial(self.close, conn), show=show)
+
+    def check(self, conn: poplib.POP3) -> None:
+        if conn.sock is None:
+            raise ConnectionLost("the connection is closed")
+
+    def offer(self, conn: poplib.POP3, dialogue: Dialogue) -> Offer:
+        greeting, said = conn.getwelcome(), _capabilities(dialogue)
+        return Offer(partial(choose, said, greeting=greeting), partial(client_wire, greeting=greeting))
+
+    def mute(self, _conn: poplib.POP3) -> AbstractContextManager[None]:
+        return nullcontext()  # no line goes through what poplib would show
+
+    def finish(self, _conn: poplib.POP3, dialogue: Dialogue) -> bytes:
+        return dialogue.last.rstrip(b"\r\n")
+
+    def arguments(self, dialogue: Dialogue, error: SASLError) -> tuple[bytes | str] | None:
+        if dialogue.refused and isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
+            return (dialogue.refused.encode(),)
+        return _EOF if isinstance(error, ConnectionLost) else None
+
+    def explain(self, error: Exception) -> SASLError | None:
+        return _explain(error)
+
+    def leave(self, conn: poplib.POP3) -> object:
+        return conn.quit()
+
+    def close(self, conn: poplib.POP3) -> None:
+        try:
+            conn.close()
+        except OSError:
+            pass
 
 
 class POP3(poplib.POP3):
@@ -158,7 +156,7 @@ class POP3(poplib.POP3):
             super().__init__(host, port, *args, **options)
         except BaseException:
             if getattr(self, "file", None) is not None:  # poplib leaves it open where the greeting is none
-                _close(self)
+                LIBRARY.close(self)
             raise
 
     def login(self, user: str, password: Credentials | Token) -> bytes:
@@ -167,9 +165,8 @@ class POP3(poplib.POP3):
         `password` is the user's password (a str or a `sasl.Secret`), credentials, or a callable or token source for
         the user's bearer token.
         """
-        password = Secret(password) if isinstance(password, str) else _binding.veiled(password)
-        password = credentials_of(user, password)
-        return authenticate(self, password, policy=self.policy, mechanism=self.mechanism)
+        password = veil_password(password)
+        return authenticate(self, credentials_of(user, password), policy=self.policy, mechanism=self.mechanism)
 
     def apop(self, user: str, password: Credentials | Token) -> bytes:
         """Log in by APOP; return the server's line (b"+OK ...").
@@ -179,9 +176,8 @@ class POP3(poplib.POP3):
         Raises as `authenticate` does, POPMechanismUnavailable where the greeting has no timestamp or one that is not a
         msg-id: poplib hashes what anybody puts there, which can give the password away (CVE-2007-1558).
         """
-        password = Secret(password) if isinstance(password, str) else _binding.veiled(password)
-        password = credentials_of(user, password)
-        return authenticate(self, password, policy=self.policy, mechanism=APOP)
+        password = veil_password(password)
+        return authenticate(self, credentials_of(user, password), policy=self.policy, mechanism=APOP)
 
     def auth(
         self,
@@ -197,28 +193,19 @@ class POP3(poplib.POP3):
         `policy` holds for the mechanism; one that is not known here wants TLS, and no pin and no required channel
         binding. An empty challenge after a response cancels: nobody can tell whether the credential has left.
         """
-        authobject = _binding.veiled(authobject)
+        authobject = veil(authobject)
         given = (authobject is not None) + (initial_response is not None)
-        script = _binding.callbacks(authobject, initial_response)  # type: ignore[arg-type]  # looked at below
+        script = callback_script(authobject, initial_response)  # type: ignore[arg-type]  # looked at below
         del initial_response  # frames of an error show it else
         if given != 1:
             raise UsageError("AUTH takes an authobject or an initial response")
-        if isinstance(authobject, Credentials):
+        if is_credentials(authobject):
             return authenticate(self, authobject, policy=self.policy, mechanism=mechanism)
         if authobject is not None and not callable(authobject):
             raise UsageError(f"an authobject is a callable or credentials, not {type_of(authobject)}")
         name = canonical(mechanism)
         wire = ClientWire(ClientExchange(name, script))
-        dialogue = _dialogue(self)
-
-        def attempt() -> bytes:
-            _check_connected(self)
-            _binding.check_allowed(name, self.policy, _channel(self))
-            with _binding.clocked(self, None):
-                dialogue.hold(wire)
-            return dialogue.last.rstrip(b"\r\n")
-
-        return guarded(attempt, dialogue, partial(_translated, dialogue))
+        return auth(LIBRARY, self, wire, name, self.policy)
 
     def stls(self, context: SSLContext | None = None) -> bytes:
         """Start TLS. Without a context, ssl.create_default_context() is used, which checks the certificate.
@@ -229,17 +216,31 @@ class POP3(poplib.POP3):
         """
         if isinstance(self.sock, SSLSocket):
             return super().stls(context)  # which says that this is so
-        close = partial(_close, self)
-        checked = CheckedContext(context, partial(_unread, self), close, POPPolicyViolation)
 
-        def attempt() -> bytes:
-            _check_connected(self)
-            return super(POP3, self).stls(cast("SSLContext", checked))
+        def start(context: SSLContext) -> bytes:
+            LIBRARY.check(self)
+            return super(POP3, self).stls(context)
 
-        def explain(error: Exception) -> SASLError | None:
-            return None if checked.begun else _explained(self, error)
+        def leftover() -> bool:
+            return unread(self.sock, self.file)
 
-        return _binding.begin_tls(attempt, close, explain, partial(_translated, _dialogue(self)))
+        return begin_tls(LIBRARY, self, context, start, leftover=leftover, explain=self._explain)
+
+    def _explain(self, error: Exception, begun: bool) -> SASLError | None:  # noqa: FBT001 -- begin_tls() says so
+        """Return what an error of poplib's stls() is."""
+        if begun:
+            return None
+        if isinstance(error, ValueError | LookupError):  # what capa() cannot read
+            LIBRARY.close(self)
+            return no_tls("its capabilities cannot be read")
+        if not isinstance(error, poplib.error_proto):
+            return None
+        if _is_end(error):
+            return ended()
+        said = error.args[0]
+        if not (said.startswith(b"-ERR") if isinstance(said, bytes) else said.startswith("-ERR")):
+            LIBRARY.close(self)
+        return POPPolicyViolation(*error.args, origin=no_tls(said))
 
 
 class POP3_SSL(POP3, poplib.POP3_SSL):  # type: ignore[misc]  # noqa: N801 -- stls() differs; the library's name
@@ -251,87 +252,48 @@ class POP3_SSL(POP3, poplib.POP3_SSL):  # type: ignore[misc]  # noqa: N801 -- st
         super().__init__(host, port, context=context or create_default_context(), **options)
 
 
-class POPAuthenticationFailed(LibraryError, AuthenticationFailed, poplib.error_proto):
+LIBRARY: Final = _Library(POP3, POP3_SSL)
+authenticate: Final = Binding(LIBRARY).authenticate
+
+
+class POPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, poplib.error_proto, family=_OURS):
     """The server said no to the credential; `args` holds its line, as poplib has it."""
 
 
-class POPAuthorizationFailed(AuthorizationFailed, POPAuthenticationFailed):
+class POPAuthorizationFailed(errors.AuthorizationFailed, POPAuthenticationFailed, family=_OURS):
     """The credential is good, but may not act as who was asked for."""
 
 
-class POPTemporaryFailure(LibraryError, TemporaryFailure, poplib.error_proto):
+class POPTemporaryFailure(LibraryError, errors.TemporaryFailure, poplib.error_proto, family=_OURS):
     """Try later, with the same credential; `args` holds the server's line."""
 
 
-class POPConnectionLost(LibraryError, ConnectionLost, poplib.error_proto):
+class POPConnectionLost(LibraryError, errors.ConnectionLost, poplib.error_proto, family=_OURS):
     """The server ended the connection, or did not answer in time."""
 
 
-class POPMechanismUnavailable(LibraryError, MechanismUnavailable, poplib.error_proto):
+class POPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, poplib.error_proto, family=_OURS):
     """No mechanism in common."""
 
 
-class POPPolicyViolation(LibraryError, PolicyViolation, poplib.error_proto):
+class POPPolicyViolation(LibraryError, errors.PolicyViolation, poplib.error_proto, family=_OURS):
     """The policy refused; no credential was sent."""
 
 
-class POPProtocolError(LibraryError, ProtocolError, poplib.error_proto):
+class POPProtocolError(LibraryError, errors.ProtocolError, poplib.error_proto, family=_OURS):
     """The server broke the rules."""
 
 
-class POPServerNotProven(ServerNotProven, POPProtocolError):
+class POPServerNotProven(errors.ServerNotProven, POPProtocolError, family=_OURS):
     """A yes that came too early, or without proof."""
 
 
-class POPLimitExceeded(LimitExceeded, POPProtocolError):
+class POPLimitExceeded(errors.LimitExceeded, POPProtocolError, family=_OURS):
     """The server sent too much."""
 
 
-class POPCancelled(LibraryError, Cancelled, poplib.error_proto):
+class POPCancelled(LibraryError, errors.Cancelled, poplib.error_proto, family=_OURS):
     """This side cancelled."""
-
-
-_FAMILY: Final = _binding.family(
-    POPAuthenticationFailed,
-    POPAuthorizationFailed,
-    POPTemporaryFailure,
-    POPConnectionLost,
-    POPMechanismUnavailable,
-    POPPolicyViolation,
-    POPProtocolError,
-    POPServerNotProven,
-    POPLimitExceeded,
-    POPCancelled,
-)
-
-
-def _translated(dialogue: Dialogue, error: SASLError) -> SASLError:
-    args: tuple[bytes | str] | None = None
-    if dialogue.refused and isinstance(error, AuthenticationFailed | TemporaryFailure):
-        args = (dialogue.refused.encode(),)
-    elif isinstance(error, ConnectionLost):
-        args = _EOF
-    return _binding.translate(error, _FAMILY, args)
-
-
-def _dialogue(conn: poplib.POP3) -> Dialogue:
-    def send(octets: bytes) -> None:
-        sys.audit("poplib.putline", conn, octets.removesuffix(b"\r\n"))  # as poplib's own commands do
-        conn.sock.sendall(octets)
-
-    def readline() -> bytes:
-        return conn.file.readline(READ)
-
-    return Dialogue(send, readline, partial(_close, conn), printing=bool(getattr(conn, "_debugging", 0)))
-
-
-def _channel(conn: poplib.POP3) -> Channel:
-    return _binding.describe(conn.sock, "pop", conn.host, conn.port)
-
-
-def _check_connected(conn: poplib.POP3) -> None:
-    if conn.sock is None:
-        raise ConnectionLost("the connection is closed")
 
 
 def _capabilities(dialogue: Dialogue) -> list[str]:
@@ -339,34 +301,27 @@ def _capabilities(dialogue: Dialogue) -> list[str]:
     wire = CapaWire()
     dialogue.send(wire.command())
     while not wire.done:
-        wire.receive(dialogue.read())
+        wire.receive(dialogue.received(dialogue.readline()))
     if wire.error is not None:
         dialogue.close()
         raise wire.error
     return wire.capabilities
 
 
-def _explained(conn: poplib.POP3, error: Exception) -> SASLError | None:
-    """Return what an error of poplib's stls() is. Its capa() hides what it was in its context."""
-    if isinstance(error, ValueError | LookupError):  # what capa() cannot read
-        _close(conn)
-        return _binding.no_tls("its capabilities cannot be read")
+def _explain(error: Exception) -> SASLError | None:
+    """Return what an error of poplib's is where a connection is opened."""
     if not isinstance(error, poplib.error_proto):
         return None
-    if any(each is not None and each.args == _EOF for each in (error, error.__context__)):
-        return _binding.ended()
+    if _is_end(error):
+        return ended()
     said = error.args[0]
-    if not (said.startswith(b"-ERR") if isinstance(said, bytes) else said.startswith("-ERR")):
-        _close(conn)
-    return POPPolicyViolation(*error.args, origin=_binding.no_tls(said))
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    if not text.startswith("-ERR"):
+        return ProtocolError(f"the server does not speak POP3: {text}")
+    text = text[4:].strip()
+    return ConnectionLost(f"the server wants no connection: {text}", server_text=text)
 
 
-def _unread(conn: poplib.POP3) -> bool:
-    return _binding.unread(conn.sock, conn.file)
-
-
-def _close(conn: poplib.POP3) -> None:
-    try:
-        conn.close()
-    except OSError:
-        pass
+def _is_end(error: poplib.error_proto) -> bool:
+    """Whether an error is about the end of the connection; that of capa() hides it in its context."""
+    return any(each is not None and each.args == _EOF for each in (error, error.__context__))

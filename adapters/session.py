@@ -132,7 +132,8 @@ def _token(ready: Bearer) -> Secret:
 
 def _instead(error: TokenError, refusal: AuthenticationFailed) -> SASLError:
     """Return what to raise where there is no second token."""
-    bare(refusal), bare(error)
+    bare(refusal)
+    bare(error)
     if error.code != "stale_token" and (error.retryable or error.needs_user):
         error.__cause__ = refusal
         return error

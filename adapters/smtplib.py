@@ -2,6 +2,9 @@
 
 EHLO comes first, or the server forgets the login at the EHLO that sendmail() would send. Lines go out by the
 connection's send() and come in from its `file`, as they are: smtplib's docmd() reads "235x" and half a line as 235.
+
+`authenticate` returns (235, text) and raises the classes below, all of them SMTPException. 503, "already
+authenticated", is an error here.
 """
 
 from __future__ import annotations
@@ -9,105 +12,41 @@ from __future__ import annotations
 import smtplib
 from functools import partial
 from ssl import create_default_context
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from sasl.credentials import Credentials
-from sasl.errors import (
-    AuthenticationFailed,
-    AuthorizationFailed,
-    Cancelled,
-    ConnectionLost,
-    LimitExceeded,
-    MechanismUnavailable,
-    PolicyViolation,
-    ProtocolError,
-    SASLError,
-    ServerNotProven,
-    TemporaryFailure,
-    UsageError,
-)
-from sasl.exchange import ClientExchange
+from sasl import errors
+from sasl.client_exchange import ClientExchange
+from sasl.credentials import is_credentials
+from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
-from sasl.secret import Secret
+from sasl.typed import TYPE_CHECKING, cast, final
+from sasl.value import value
 
-from . import _binding
-from ._binding import READ, CheckedContext, Dialogue, LibraryError, credentials_of, guarded, type_of
+from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding.dialogue import quiet
+from .binding.errors import of_the_socket
+from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
+from .binding.tls import NOT_OFFERED, no_tls, unread
 from .wire.smtp import ClientWire, client_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from socket import socket
     from ssl import SSLContext
+    from typing import Any, Final, TypeAlias
 
     from sasl.channel import Channel
-    from sasl.credentials import Token
-    from sasl.policy import Choice
+    from sasl.credentials import Credentials, Token
     from sasl.steps import ClientSteps
 
+    from .binding.errors import Family
+
     AuthObject: TypeAlias = Callable[..., bytes | str | None]
-    Watch: TypeAlias = Callable[[Choice, ClientWire], object]
 
 Reply: TypeAlias = tuple[int, bytes]
 
-
-def authenticate(
-    conn: smtplib.SMTP,
-    credentials: Credentials,
-    *,
-    mechanism: str | None = None,
-    initial_response: bool | None = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-) -> Reply:
-    """Log in; return (235, text) as smtplib does. 503, "already authenticated", is an error here.
-
-    EHLO is sent if it was not yet, and the mechanism is chosen from what it says as `sasl.choose` does.
-    `initial_response=False` never sends one with the command. `timeout` is in seconds, for the whole login;
-    without it, each read and write has the connection's own time-out, and the whole login ten times that.
-    Raises the classes below, all of them SMTPException, and UsageError and TokenError. The connection is usable after
-    a refusal; where the exchange was cut or the server broke the protocol, it is closed. Each call sends the credential
-    once: a second one on the same connection sends it again.
-    """
-    credentials = _binding.veiled(credentials)
-    return run(
-        conn, credentials, mechanism=mechanism, initial_response=initial_response, policy=policy, timeout=timeout
-    )
-
-
-def run(
-    conn: smtplib.SMTP,
-    credentials: Credentials,
-    *,
-    mechanism: str | None = None,
-    initial_response: bool | None = None,
-    policy: Policy | None = None,
-    timeout: float | None = None,
-    watch: Watch | None = None,
-) -> Reply:
-    """Do what `authenticate` does; call `watch` with the choice and the wire before the command is sent."""
-    credentials = _binding.veiled(credentials)
-    dialogue = _dialogue(conn)
-
-    def attempt() -> Reply:
-        sock, allowed = conn.sock, policy or DEFAULT_POLICY
-        channel = _channel(conn)
-        _binding.check(credentials, mechanism, channel)
-        _check_connected(conn)
-        with _binding.clocked(conn, timeout):
-            _greet(conn)
-            offered = conn.esmtp_features["auth"].split() if conn.has_extn("auth") else []
-            channel = _binding.bound(channel, sock, offered, credentials, policy=allowed, mechanism=mechanism)
-            choice = choose(offered, credentials, policy=allowed, channel=channel, mechanism=mechanism)
-            ready = _binding.resolved(credentials)
-            wire = client_wire(choice, ready, initial_response=initial_response)
-            if watch is not None:
-                watch(choice, wire)
-            reply = _held(conn, dialogue, wire)
-            _binding.remember(allowed, choice, ready)
-            return reply
-
-    return guarded(attempt, dialogue, partial(_translated, dialogue))
+_OURS: Final[Family] = {}
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -118,7 +57,7 @@ def is_session_lost(error: BaseException) -> bool:
     a new connection gets as well. If it came in answer to DATA, the message may have been taken.
     """
     if isinstance(error, SASLError) or not isinstance(error, smtplib.SMTPException):
-        return _binding.is_gone(error)
+        return is_gone(error)
     replies: list[tuple[int, bytes | str]]
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         replies = [*error.recipients.values()]
@@ -133,6 +72,71 @@ def is_session_lost(error: BaseException) -> bool:
 def _wants_tls(text: bytes | str) -> bool:
     """Whether a 530 is about TLS (RFC 3207 section 4), not about a login."""
     return "STARTTLS" in (text if isinstance(text, str) else text.decode("utf-8", "replace")).upper()
+
+
+@final
+@value
+class _Library:
+    """Describes smtplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
+
+    plain: Callable[..., smtplib.SMTP]
+    tls: Callable[..., smtplib.SMTP]
+    errors: Family = _OURS
+    service: str = "smtp"
+    myself: str = "[127.0.0.1]"  # smtplib would ask the name service for this machine's name, which takes long
+
+    def open(
+        self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None
+    ) -> smtplib.SMTP:
+        if tls is None:
+            return self.plain(host, port, self.myself, timeout=timeout)
+        return self.tls(host, port, self.myself, context=tls, timeout=timeout)
+
+    def offers_tls(self, conn: smtplib.SMTP) -> bool:
+        conn.ehlo_or_helo_if_needed()
+        return conn.has_extn("starttls")
+
+    def start_tls(self, conn: smtplib.SMTP, context: SSLContext) -> object:
+        return conn.starttls(context=context)
+
+    def channel(self, conn: smtplib.SMTP) -> Channel:
+        host = getattr(conn, "_host", None) or ""  # the host's name, perhaps with its port; nobody is meant to look
+        return describe(conn.sock, self.service, host.partition(":")[0] if host.count(":") == 1 else host)
+
+    def dialogue(self, conn: smtplib.SMTP) -> Dialogue:
+        show = getattr(conn, "_print_debug", None) if conn.debuglevel else None
+        return Dialogue(partial(_send, conn), partial(_readline, conn), partial(self.close, conn), show=show)
+
+    def check(self, conn: smtplib.SMTP) -> None:
+        if conn.sock is None:
+            raise ConnectionLost("there is no connection: call connect() first")
+
+    def offer(self, conn: smtplib.SMTP, _dialogue: Dialogue) -> Offer:
+        _greet(conn)
+        names = conn.esmtp_features["auth"].split() if conn.has_extn("auth") else []
+        return Offer(partial(choose, names), client_wire)
+
+    def mute(self, conn: smtplib.SMTP) -> AbstractContextManager[None]:
+        return quiet(conn, "debuglevel")
+
+    def finish(self, _conn: smtplib.SMTP, dialogue: Dialogue) -> Reply:
+        return dialogue.wire.code, dialogue.wire.reply
+
+    def arguments(self, dialogue: Dialogue, error: SASLError) -> Reply | None:
+        refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure)
+        return (dialogue.wire.code or -1, dialogue.wire.reply) if refused and dialogue.wire is not None else None
+
+    def explain(self, error: Exception) -> SASLError | None:
+        return _explain(error)
+
+    def leave(self, conn: smtplib.SMTP) -> object:
+        return conn.quit()
+
+    def close(self, conn: smtplib.SMTP) -> None:
+        try:
+            conn.close()
+        except OSError:
+            pass
 
 
 class SMTP(smtplib.SMTP):
@@ -155,11 +159,10 @@ class SMTP(smtplib.SMTP):
         `password` is the user's password (a str or a `sasl.Secret`), credentials, or a callable or token source for
         the user's bearer token.
         """
-        password = Secret(password) if isinstance(password, str) else _binding.veiled(password)
-        password = credentials_of(user, password)
+        password = veil_password(password)
         return authenticate(
             self,
-            password,
+            credentials_of(user, password),
             policy=self.policy,
             mechanism=self.mechanism,
             initial_response=None if initial_response_ok else False,
@@ -177,8 +180,8 @@ class SMTP(smtplib.SMTP):
         binding. An empty challenge after a response cancels: nobody can tell whether the credential has left. 503,
         "already authenticated", is an error here.
         """
-        authobject = _binding.veiled(authobject)
-        if isinstance(authobject, Credentials):
+        authobject = veil(authobject)
+        if is_credentials(authobject):
             initial_response = None if initial_response_ok else False
             return authenticate(
                 self, authobject, policy=self.policy, mechanism=mechanism, initial_response=initial_response
@@ -187,16 +190,7 @@ class SMTP(smtplib.SMTP):
         if not callable(authobject):
             raise UsageError(f"an authobject is a callable or credentials, not {type_of(authobject)}")
         wire = ClientWire(ClientExchange(name, self._script(authobject, initial=initial_response_ok)))
-        dialogue = _dialogue(self)
-
-        def attempt() -> Reply:
-            _check_connected(self)
-            _binding.check_allowed(name, self.policy, _channel(self))
-            with _binding.clocked(self, None):
-                _greet(self)
-                return _held(self, dialogue, wire)
-
-        return guarded(attempt, dialogue, partial(_translated, dialogue))
+        return auth(LIBRARY, self, wire, name, self.policy, first=partial(_greet, self))
 
     def _script(self, respond: AuthObject, *, initial: bool) -> ClientSteps:
         """Return a client script that asks a callback as smtplib does, and counts as it does for its auth_login()."""
@@ -207,7 +201,7 @@ class SMTP(smtplib.SMTP):
             self._auth_challenge_count += 1
             return respond(challenge)
 
-        yield from _binding.callbacks(answer, response)
+        yield from callback_script(answer, response)
 
     def starttls(self, *args: Any, context: SSLContext | None = None, **options: Any) -> Reply:
         """Start TLS. Without a context, ssl.create_default_context() is used, which checks the certificate.
@@ -216,15 +210,33 @@ class SMTP(smtplib.SMTP):
         else (SMTPTLSRefused); if anything in the clear follows its reply, the connection is closed. SMTPConnectionLost
         where it ends the connection. What TLS raises is SSLError.
         """
-        checked = CheckedContext(context, partial(_unread, self), self.close, SMTPPolicyViolation)
-        options["context"] = checked
 
-        def attempt() -> Reply:
-            _check_connected(self)
+        def start(checked: SSLContext) -> Reply:
+            LIBRARY.check(self)
             _greet(self)
+            options["context"] = checked
             return super(SMTP, self).starttls(*args, **options)
 
-        return _binding.begin_tls(attempt, self.close, partial(_explained, self), partial(_translated, _dialogue(self)))
+        def leftover() -> bool:
+            return unread(cast("socket", self.sock), self.file)
+
+        return begin_tls(LIBRARY, self, context, start, leftover=leftover, explain=self._explain)
+
+    def _explain(self, error: Exception, _begun: bool) -> SASLError | None:  # noqa: FBT001 -- begin_tls() says so
+        """Return what an error of smtplib's starttls() is."""
+        if isinstance(error, smtplib.SMTPNotSupportedError):
+            return SMTPTLSNotOffered(*error.args, origin=PolicyViolation(NOT_OFFERED))
+        if isinstance(error, smtplib.SMTPServerDisconnected):
+            return _lost(error)
+        if not isinstance(error, smtplib.SMTPResponseException):
+            return None
+        reply = cast("bytes", error.smtp_error)
+        origin = no_tls(reply)
+        if error.smtp_code == 421:
+            return ended(origin.server_text, "421")
+        if error.smtp_code < 400:
+            self.close()
+        return SMTPTLSRefused(error.smtp_code, reply, origin=origin)
 
 
 class SMTP_SSL(SMTP, smtplib.SMTP_SSL):  # noqa: N801 -- the library's name
@@ -242,6 +254,10 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):  # noqa: N801 -- the library's name
         super().__init__(host, port, local_hostname, context=context or create_default_context(), **options)
 
 
+LIBRARY: Final = _Library(SMTP, SMTP_SSL)
+authenticate: Final = Binding(LIBRARY).authenticate
+
+
 class _WithReply(LibraryError):
     """An error with the server's reply, as SMTPResponseException has it; the code is -1 if there was none."""
 
@@ -253,27 +269,27 @@ class _WithReply(LibraryError):
         self.smtp_error = reply
 
 
-class SMTPAuthenticationFailed(_WithReply, AuthenticationFailed, smtplib.SMTPAuthenticationError):
+class SMTPAuthenticationFailed(_WithReply, errors.AuthenticationFailed, smtplib.SMTPAuthenticationError, family=_OURS):
     """The server said no to the credential."""
 
 
-class SMTPAuthorizationFailed(AuthorizationFailed, SMTPAuthenticationFailed):
+class SMTPAuthorizationFailed(errors.AuthorizationFailed, SMTPAuthenticationFailed, family=_OURS):
     """The credential is good, but may not act as who was asked for."""
 
 
-class SMTPTemporaryFailure(_WithReply, TemporaryFailure, smtplib.SMTPAuthenticationError):
+class SMTPTemporaryFailure(_WithReply, errors.TemporaryFailure, smtplib.SMTPAuthenticationError, family=_OURS):
     """Try later, with the same credential. smtplib's error for 454 is SMTPAuthenticationError too."""
 
 
-class SMTPConnectionLost(LibraryError, ConnectionLost, smtplib.SMTPServerDisconnected):
+class SMTPConnectionLost(LibraryError, errors.ConnectionLost, smtplib.SMTPServerDisconnected, family=_OURS):
     """The server ended the connection (421, end of file), or did not answer in time."""
 
 
-class SMTPMechanismUnavailable(LibraryError, MechanismUnavailable, smtplib.SMTPNotSupportedError):
+class SMTPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, smtplib.SMTPNotSupportedError, family=_OURS):
     """No mechanism in common, or no AUTH at all."""
 
 
-class SMTPPolicyViolation(LibraryError, PolicyViolation, smtplib.SMTPException):
+class SMTPPolicyViolation(LibraryError, errors.PolicyViolation, smtplib.SMTPException, family=_OURS):
     """The policy refused; no credential was sent."""
 
 
@@ -285,15 +301,15 @@ class SMTPTLSRefused(_WithReply, SMTPPolicyViolation, smtplib.SMTPResponseExcept
     """The server's answer to STARTTLS is not 220."""
 
 
-class SMTPProtocolError(LibraryError, ProtocolError, smtplib.SMTPException):
+class SMTPProtocolError(LibraryError, errors.ProtocolError, smtplib.SMTPException, family=_OURS):
     """The server broke the rules."""
 
 
-class SMTPServerNotProven(ServerNotProven, SMTPProtocolError):
+class SMTPServerNotProven(errors.ServerNotProven, SMTPProtocolError, family=_OURS):
     """A yes that came too early, or without proof."""
 
 
-class SMTPLimitExceeded(LimitExceeded, SMTPProtocolError):
+class SMTPLimitExceeded(errors.LimitExceeded, SMTPProtocolError, family=_OURS):
     """The server sent too much."""
 
 
@@ -301,56 +317,8 @@ class SMTPHeloRefused(_WithReply, SMTPProtocolError, smtplib.SMTPHeloError):
     """The server refused EHLO and HELO."""
 
 
-class SMTPCancelled(LibraryError, Cancelled, smtplib.SMTPException):
+class SMTPCancelled(LibraryError, errors.Cancelled, smtplib.SMTPException, family=_OURS):
     """This side cancelled."""
-
-
-_FAMILY: Final = _binding.family(
-    SMTPAuthenticationFailed,
-    SMTPAuthorizationFailed,
-    SMTPTemporaryFailure,
-    SMTPConnectionLost,
-    SMTPMechanismUnavailable,
-    SMTPPolicyViolation,
-    SMTPProtocolError,
-    SMTPServerNotProven,
-    SMTPLimitExceeded,
-    SMTPCancelled,
-)
-
-
-def _translated(dialogue: Dialogue, error: SASLError) -> SASLError:
-    args = None
-    wire = dialogue.wire
-    if isinstance(wire, ClientWire) and isinstance(error, AuthenticationFailed | TemporaryFailure):
-        args = (wire.code or -1, wire.reply)
-    return _binding.translate(error, _FAMILY, args)
-
-
-def _dialogue(conn: smtplib.SMTP) -> Dialogue:
-    return Dialogue(partial(_send, conn), partial(_readline, conn), conn.close, printing=bool(conn.debuglevel))
-
-
-def _held(conn: smtplib.SMTP, dialogue: Dialogue, wire: ClientWire) -> Reply:
-    """Run the wire while smtplib's debug output is mute; return the reply."""
-    level = conn.debuglevel
-    conn.set_debuglevel(0)
-    try:
-        dialogue.hold(wire)
-    finally:
-        conn.set_debuglevel(level)
-    return wire.code, wire.reply
-
-
-def _check_connected(conn: smtplib.SMTP) -> None:
-    if conn.sock is None:
-        raise ConnectionLost("there is no connection: call connect() first")
-
-
-def _channel(conn: smtplib.SMTP) -> Channel:
-    """Return the channel. smtplib keeps the host's name, perhaps with its port, where nobody is meant to look."""
-    host = getattr(conn, "_host", None) or ""
-    return _binding.describe(conn.sock, "smtp", host.partition(":")[0] if host.count(":") == 1 else host)
 
 
 def _greet(conn: smtplib.SMTP) -> None:
@@ -374,25 +342,28 @@ def _greet(conn: smtplib.SMTP) -> None:
 
 
 def _lost(error: smtplib.SMTPServerDisconnected) -> ConnectionLost:
-    late = isinstance(error.__context__, TimeoutError)
-    return _binding.too_late() if late else ConnectionLost(f"the connection was lost: {error}")
+    cause = error.__context__
+    late = of_the_socket(cause) if isinstance(cause, TimeoutError) else None
+    return late or ConnectionLost(f"the connection was lost: {error}")
 
 
-def _explained(conn: SMTP, error: Exception) -> SASLError | None:
-    """Return what an error of smtplib's starttls() is."""
-    if isinstance(error, smtplib.SMTPNotSupportedError):
-        return SMTPTLSNotOffered(*error.args, origin=PolicyViolation(_binding.NOT_OFFERED))
+def _explain(error: Exception) -> SASLError | None:
+    """Return what an error of smtplib's is where a connection is opened."""
     if isinstance(error, smtplib.SMTPServerDisconnected):
-        return _lost(error)
+        cause = error.__context__
+        return (of_the_socket(cause) if isinstance(cause, OSError) else None) or ended()
     if not isinstance(error, smtplib.SMTPResponseException):
         return None
-    reply = cast("bytes", error.smtp_error)
-    origin = _binding.no_tls(reply)
-    if error.smtp_code == 421:
-        return _binding.ended(origin.server_text, "421")
-    if error.smtp_code < 400:
-        conn.close()
-    return SMTPTLSRefused(error.smtp_code, reply, origin=origin)
+    code, said = error.smtp_code, error.smtp_error
+    if isinstance(said, str):
+        return LimitExceeded("a line that is too long for smtplib")
+    text = said.decode("utf-8", "replace")
+    if code == 421 or code >= 500:
+        why = f"the server wants no connection: {text}"
+        return ConnectionLost(why, server_text=text, response_code=str(code))
+    if code >= 400:
+        return errors.TemporaryFailure(text, server_text=text, response_code=str(code), kind="unavailable")
+    return ProtocolError(f"the server does not speak SMTP: {text}")
 
 
 class _WholeLines:
@@ -430,7 +401,3 @@ def _send(conn: smtplib.SMTP, octets: bytes) -> None:
 
 def _readline(conn: smtplib.SMTP) -> bytes:
     return cast("bytes", cast("Any", conn.file).readline(READ))  # a file since EHLO was answered
-
-
-def _unread(conn: smtplib.SMTP) -> bool:
-    return _binding.unread(cast("socket", conn.sock), conn.file)

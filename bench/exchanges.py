@@ -12,6 +12,7 @@ import floor
 import peers
 
 import sasl
+from sasl.mechanisms.scram import KeyCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def _scram_rows() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
     keys = hmac.digest(salted, b"Client Key", "sha256"), KEYS.server_key
     final, signature = floor.scram_client("tim", own, server_first, keys)
     first = b"n,,n=tim,r=" + own
-    kept = sasl.KeyCache()
+    kept = KeyCache()
     yield (
         "SCRAM-SHA-256 client, cold",
         {
@@ -171,12 +172,12 @@ def _cram_md5() -> bool:
     client, server = sasl.client("CRAM-MD5", PASSWORD), sasl.server("CRAM-MD5", challenge=CHALLENGE)
     client.start()
     challenge = server.start()
-    event = sasl.settle(server, server.receive(client.respond(challenge.data)), verify)  # type: ignore[union-attr]
+    event = sasl.settle(server, server.receive(client.respond(challenge.data)), verify)  # type: ignore[union-attr]  # it is a Challenge
     client.succeed()
     return type(event) is sasl.Success
 
 
-def _scram_client(server_first: bytes, signature: bytes, keys: sasl.KeyCache | None) -> bool:
+def _scram_client(server_first: bytes, signature: bytes, keys: KeyCache | None) -> bool:
     client = sasl.client("SCRAM-SHA-256", PASSWORD, nonce=NONCES[0], keys=keys)
     client.start()
     client.respond(server_first)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import imaplib
-import poplib
-import smtplib
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sasl
 import sasl.adapters.imaplib
 import sasl.adapters.poplib
 import sasl.adapters.smtplib
+from sasl.adapters.binding import connected, log_in
 from sasl.adapters.reference import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sasl.adapters.binding import Library
     from sasl.adapters.reference import Servers
 
 ROUNDS = 15
@@ -29,7 +28,7 @@ def imap_logins() -> dict[str, float]:
         token = servers.tokens["good"]
         bearer = sasl.Bearer("alice", token)
         message = f"user=alice\x01auth=Bearer {token}\x01\x01".encode()
-        contenders: dict[str, Callable[[imaplib.IMAP4_SSL], object]] = {
+        contenders: dict[str, Callable[[Any], object]] = {
             "imaplib.authenticate": lambda conn: conn.authenticate("XOAUTH2", lambda _: message),
             "saslkit": lambda conn: sasl.adapters.imaplib.authenticate(conn, bearer, mechanism="XOAUTH2"),
         }
@@ -50,26 +49,23 @@ def turns() -> dict[str, int]:
         found["imaplib.authenticate"] = _lines(servers)
         _login(servers, lambda conn: sasl.adapters.imaplib.authenticate(conn, bearer))
         found["saslkit"] = _lines(servers)
-        context = servers.client_context()
-        pop = poplib.POP3_SSL(servers.pop.host, servers.pop.tls_port, context=context)
-        sasl.adapters.poplib.authenticate(pop, bearer)
-        pop.quit()
-        found["saslkit, POP3"] = _lines(servers, "pop")
-        with smtplib.SMTP_SSL(servers.smtp.host, servers.smtp.tls_port, "localhost", context=context) as smtp:
-            sasl.adapters.smtplib.authenticate(smtp, bearer)
-        found["saslkit, SMTP"] = _lines(servers, "smtp")
+        for name, library in (("POP3", sasl.adapters.poplib.LIBRARY), ("SMTP", sasl.adapters.smtplib.LIBRARY)):
+            _login(servers, lambda conn, library=library: log_in(library, conn, bearer), library)
+            found[f"saslkit, {name}"] = _lines(servers, library.service)
         return found
 
 
-def _login(servers: Servers, login: Callable[[imaplib.IMAP4_SSL], object]) -> float:
-    context = servers.client_context()
-    with imaplib.IMAP4_SSL(servers.imap.host, servers.imap.tls_port, ssl_context=context) as conn:
+def _login(
+    servers: Servers, login: Callable[[Any], object], library: Library[Any, Any] = sasl.adapters.imaplib.LIBRARY
+) -> float:
+    server = getattr(servers, library.service)
+    with connected(library, server.host, server.tls_port, tls=servers.client_context()) as conn:
         start = time.perf_counter()
         login(conn)
         return (time.perf_counter() - start) * 1e3
 
 
 def _lines(servers: Servers, protocol: str = "imap") -> int:
-    """Return the client's lines of the last session, without the LOGOUT or QUIT at the end."""
+    """Return the client's lines of the last session."""
     session = getattr(servers, protocol).sessions[-1]
-    return sum(1 for direction, _ in session.transcript if direction == "C") - 1
+    return sum(1 for direction, _ in session.transcript if direction == "C")

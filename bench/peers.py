@@ -165,7 +165,7 @@ def _pymongo(stored: Stored) -> Callable[..., object]:
 
     def login(*, fresh: bool) -> object:
         who = credentials._replace(cache=_Cache()) if fresh else credentials
-        _authenticate_scram(who, Connection(), "SCRAM-SHA-256")  # type: ignore[arg-type]
+        _authenticate_scram(who, Connection(), "SCRAM-SHA-256")  # type: ignore[arg-type]  # all of a connection that it uses
         return True
 
     return login

@@ -9,6 +9,7 @@ TLS has proved already.
 from __future__ import annotations
 
 from sasl.credentials import Anonymous, Bearer, External, Password
+from sasl.hashes import HASHES
 from sasl.registry import Mechanism
 from sasl.steps import FindKeys, FindSecret
 from sasl.typed import TYPE_CHECKING
@@ -30,9 +31,6 @@ def _scram(name: str, rank: int, *, twin: str | None = None) -> Mechanism:
         twin=twin,
         asks=(FindKeys,),
     )
-
-
-_HASHES: Final = ("SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512", "SHA3-512")  # the weakest first
 
 
 def _password_command(name: str) -> Mechanism:
@@ -132,8 +130,8 @@ ROWS: Final = (
         off_by_default=True,
         asks=(FindSecret,),
     ),
-    *(_scram(f"SCRAM-{name}", rank) for rank, name in enumerate(_HASHES, 50)),
-    *(_scram(f"SCRAM-{name}-PLUS", rank, twin=f"SCRAM-{name}") for rank, name in enumerate(_HASHES, 60)),
+    *(_scram(name, rank) for rank, name in enumerate(HASHES, 50)),
+    *(_scram(f"{name}-PLUS", rank, twin=name) for rank, name in enumerate(HASHES, 60)),
     Mechanism(
         "EXTERNAL",
         "sasl.mechanisms.external:external_client",

@@ -1,16 +1,16 @@
-"""What the mechanisms share that carry names and passwords as text: PLAIN, LOGIN, CRAM-MD5, EXTERNAL."""
+"""What the mechanisms share that carry names and passwords as text or hash them."""
 
 from __future__ import annotations
 
 import re
 
-from sasl.errors import LimitExceeded, UsageError
-from sasl.prep import saslprep
+from sasl.errors import UsageError
+from sasl.prep import prepare_own, prepare_query
 from sasl.steps import Rejected
 from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from typing import Final
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -21,25 +21,34 @@ def controls_in(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
-def check_preparable(texts: Iterable[str], limit: int) -> None:
+def check_preparable(texts: Sequence[str], limit: int) -> None:
     """Raise UsageError for a text, unless it is empty, that a server could not prepare (RFC 4013)."""
+    if _need_no_preparation(texts, limit):
+        return
     for text in texts:
-        if text and not saslprep(text, limit=limit):
-            raise UsageError("a name or password of which SASLprep leaves nothing (RFC 4013)")
+        if text:
+            prepare_own(text, limit=limit)
 
 
 def prepared(text: str, limit: int) -> str:
     """The form to compare. What cannot be prepared, or of which nothing is left, fails as a wrong password does."""
-    form = ""
-    try:
-        form = saslprep(text, limit=limit)
-    except LimitExceeded:
-        raise
-    except UsageError:
-        pass
-    if text and not form:
+    if not text:
+        return ""
+    form = prepare_query(text, limit=limit)
+    if form is None:
         raise Rejected("a name or password that cannot be prepared (RFC 4013)")
     return form
+
+
+def prepare_all(texts: Sequence[str], limit: int) -> Sequence[str]:
+    """Return the forms to compare, as `prepared` does."""
+    return texts if _need_no_preparation(texts, limit) else [prepared(text, limit) for text in texts]
+
+
+def _need_no_preparation(texts: Sequence[str], limit: int) -> bool:
+    """Whether all of them are printable ASCII, which is looked at in one go: nearly all names and passwords are."""
+    whole = "".join(texts)
+    return whole.isascii() and whole.isprintable() and len(whole) <= limit
 
 
 def utf8(text: str) -> bytes:

@@ -35,15 +35,17 @@ SERVER_ERRORS: Final = frozenset(
 )
 """What a server may say after "e="; anything else is to be read as "other-error"."""
 
-_NONCE: Final = rb"[!-+\--~]+"
-_BASE64: Final = rb"[A-Za-z0-9+/]+={0,2}"
-_MORE: Final = rb"((?:,[A-Za-z]=[^\0,]+)*)"
-_CLIENT_FIRST: Final = re.compile(rb"n=([^\0,]+),r=(%s)%s" % (_NONCE, _MORE))
+# Possessive, and no two parts begin alike: nothing is tried twice.
+_NONCE: Final = rb"[!-+\--~]++"
+_BASE64: Final = rb"[A-Za-z0-9+/]++={0,2}+"
+_MORE: Final = rb"((?:,[A-Za-z]=[^\0,]++)*+)"
+_MORE_BUT_PROOF: Final = rb"((?:,(?!p=)[A-Za-z]=[^\0,]++)*+)"
+_CLIENT_FIRST: Final = re.compile(rb"n=([^\0,]++),r=(%s)%s" % (_NONCE, _MORE))
 _SERVER_FIRST: Final = re.compile(rb"r=(%s),s=(%s),i=([1-9][0-9]{0,19})%s" % (_NONCE, _BASE64, _MORE))
-_CLIENT_FINAL: Final = re.compile(rb"(c=(%s),r=(%s)%s),p=(%s)" % (_BASE64, _NONCE, _MORE, _BASE64))
+_CLIENT_FINAL: Final = re.compile(rb"(c=(%s),r=(%s)%s),p=(%s)" % (_BASE64, _NONCE, _MORE_BUT_PROOF, _BASE64))
 _KNOWN: Final = frozenset(bytes([octet]) for octet in b"aceimnprsv")  # each has its place (section 5.1)
 _MANDATORY: Final = re.compile(rb"(?:^|,)m=")
-_ERROR: Final = re.compile(rb"e=([^\0-\x1f\x7f,]+)%s" % _MORE)
+_ERROR: Final = re.compile(rb"e=([^\0-\x1f\x7f,]++)%s" % _MORE)
 _SERVER_FINAL: Final = re.compile(rb"v=(%s)%s" % (_BASE64, _MORE))
 
 
@@ -133,13 +135,15 @@ def parse_client_final(message: bytes) -> ClientFinal:
 
 def parse_server_final(message: bytes) -> bytes | str:
     """Parse a server's last message: the signature, or the name of its error. Raises ProtocolError."""
-    error = _ERROR.fullmatch(message)
-    match = error or _SERVER_FINAL.fullmatch(message)
-    if match is None:
+    match = _SERVER_FINAL.fullmatch(message)
+    error = _ERROR.fullmatch(message) if match is None else None
+    found = match or error
+    if found is None:
         raise _malformed("server-final-message")
-    if match[2]:
-        _check_more(match[2], "server-final-message")
-    return _decoded(match[1]) if error is None else _error(match[1])
+    content, more = found.groups()
+    if more:
+        _check_more(more, "server-final-message")
+    return _decoded(content) if error is None else _error(content)
 
 
 def is_extended(message: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
-from sasl.steps import Challenge, CheckAnonymous, Complete, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckAnonymous, Complete, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
 from ._password import decoded, utf8
@@ -37,7 +37,7 @@ def anonymous_client(credentials: Anonymous, _options: Options) -> ClientSteps:
 
 def anonymous_server(_options: Options) -> ServerSteps:
     """Ask CheckAnonymous, which says whose rights an anonymous client has."""
-    trace = decoded((yield Challenge(b"")))
+    trace = decoded((yield EMPTY_CHALLENGE))
     if trace is None:
         raise ProtocolError("a trace that is not UTF-8")
     if len(trace) > _LONGEST:

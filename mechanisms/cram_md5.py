@@ -12,10 +12,10 @@ import hmac
 import re
 import secrets
 import time
+from functools import cache
 
-from sasl.errors import ProtocolError, SASLError, UsageError
-from sasl.prep import prepared_secret, saslprep
-from sasl.secret import Secret
+from sasl.errors import ProtocolError, UsageError
+from sasl.prep import prepare_kept, prepare_own
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from sasl.credentials import Password
+    from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
 
 # Section 2 has a msg-id here. Servers send other texts, too; none at all or octets would make the hash worth guessing.
@@ -45,10 +46,13 @@ def cram_md5_client(credentials: Password, options: Options, *, prepare: bool = 
         raise UsageError("CRAM-MD5 cannot say whom to act as")
     authcid = credentials.authcid
     if prepare:
-        authcid = saslprep(authcid, limit=options.limits.prep_characters)
+        authcid = prepare_own(authcid, limit=options.limits.prep_characters)
     if not authcid or authcid.endswith(" ") or controls_in(authcid):
         raise UsageError("a user name of CRAM-MD5 is not empty, ends with no space and holds no control character")
-    user, key = utf8(authcid), _key(credentials.password, options, prepare=prepare)
+    password = credentials.password
+    if prepare:
+        password = prepare_own(password, limit=options.limits.prep_characters)
+    user, key = utf8(authcid), _key(password)
     if not _has_md5():
         raise UsageError(_NO_MD5)
 
@@ -95,10 +99,8 @@ def _new_challenge(host: str | None) -> bytes:
     return b"<%d.%d@%s>" % (secrets.randbits(128), time.time(), name.encode("ascii"))
 
 
-def _key(password: Secret, options: Options, *, prepare: bool) -> bytes:
-    """Return what is hashed with. Raises UsageError for a password that cannot be used."""
-    if prepare:
-        password = prepared_secret(password, limit=options.limits.prep_characters)
+def _key(password: Secret) -> bytes:
+    """Return what is hashed with. Raises UsageError for a prepared password that cannot be used."""
     key = utf8(password.reveal())
     if not key or key.count(0):
         raise UsageError("a password of CRAM-MD5 is not empty and holds no NUL, which HMAC takes for padding")
@@ -107,9 +109,10 @@ def _key(password: Secret, options: Options, *, prepare: bool) -> bytes:
 
 def _kept(value: object, options: Options, *, prepare: bool) -> bytes:
     key = b""
+    password = prepare_kept(value, prepare=prepare, limit=options.limits.prep_characters)
     try:
-        key = _key(value if isinstance(value, Secret) else Secret(value), options, prepare=prepare)  # type: ignore[arg-type]
-    except SASLError:
+        key = b"" if password is None else _key(password)
+    except UsageError:
         pass  # its frames hold the password
     if not key:
         raise Unavailable("what is kept of the user is no password, or one that cannot be prepared (RFC 4013)")
@@ -120,7 +123,9 @@ def _digest(key: bytes, challenge: bytes) -> bytes:
     return hmac.digest(key, challenge, "md5").hex().encode("ascii")
 
 
+@cache
 def _has_md5() -> bool:
+    """Whether this process may use MD5, which does not change."""
     try:
         _digest(b"", b"")
     except ValueError:

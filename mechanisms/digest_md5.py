@@ -16,8 +16,8 @@ import hashlib
 import hmac
 import os
 import re
+from functools import cache
 
-from sasl.base64 import encode
 from sasl.errors import MechanismUnavailable, ServerNotProven, UsageError
 from sasl.prep import has_controls
 from sasl.secret import Secret
@@ -25,6 +25,8 @@ from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, V
 from sasl.typed import TYPE_CHECKING
 
 from . import _digest_md5_messages as messages
+from ._hosts import own_names
+from ._nonce import new_nonce
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps
 
-_NONCE: Final = 18  # random octets, 24 characters
 _DECOY: Final = os.urandom(12).hex()
 _CONTROL: Final = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 _NO_MD5: Final = "this Python has no MD5, without which there is no DIGEST-MD5"
@@ -57,7 +58,7 @@ def digest_md5_client(
         credentials.authcid,
         _chosen(realm, challenge.realms, default=options.channel.host or ""),
         challenge.nonce,
-        _new_nonce() if cnonce is None else cnonce,
+        new_nonce() if cnonce is None else cnonce,
         uri,
         credentials.authzid or None,
         challenge.utf8,
@@ -80,18 +81,17 @@ def digest_md5_server(
     """
     if not _has_md5():
         raise Unavailable(_NO_MD5)
-    nonce = _new_nonce() if nonce is None else nonce
+    nonce = new_nonce() if nonce is None else nonce
     response, value = messages.parse_response((yield Challenge(_challenge(realm, nonce))))
     service, host = messages.target(response.uri)
-    known = hosts or options.channel.host or host
-    names = [known] if isinstance(known, str) else known  # a single name is one, not its letters
+    names = own_names(hosts, options.channel)
     wrong = {
         "another nonce": response.nonce != nonce,
         "the nonce was used before": response.nc != messages.FIRST_USE,
         "another quality of protection": response.qop != messages.AUTH,
         "another realm": response.realm != realm,
         "meant for another service": service != (options.channel.service or service).lower(),
-        "meant for another host": host not in [name.lower() for name in names],
+        "meant for another host": bool(names) and host not in names,
     }
     for reason, is_wrong in wrong.items():
         if is_wrong:
@@ -175,13 +175,11 @@ def _md5(data: bytes) -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)  # what FIPS builds without it would refuse
 
 
+@cache
 def _has_md5() -> bool:
+    """Whether this Python has MD5 for what is no security function to it, which does not change."""
     try:
         _md5(b"")
     except (AttributeError, ValueError):
         return False
     return True
-
-
-def _new_nonce() -> bytes:
-    return encode(os.urandom(_NONCE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.steps import Challenge, CheckCertificate, Complete, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckCertificate, Complete, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
 from ._password import controls_in, decoded, prepared, utf8
@@ -26,7 +26,7 @@ def external_server(options: Options, *, certificate: bytes | None = None, prepa
 
     The authzid is prepared by SASLprep, as PLAIN's is; `prepare=False` passes it as it came.
     """
-    authzid = decoded((yield Challenge(b"")))
+    authzid = decoded((yield EMPTY_CHALLENGE))
     if authzid is None or controls_in(authzid):
         raise ProtocolError("an authzid is UTF-8 and holds no control character (RFC 4422 appendix A.1)")
     if prepare:

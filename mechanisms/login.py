@@ -15,7 +15,7 @@ from sasl.secret import Secret
 from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, controls_in, decoded, prepared, utf8
+from ._password import check_preparable, controls_in, decoded, prepare_all, utf8
 
 if TYPE_CHECKING:
     from typing import Final
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from sasl.steps import ClientSteps, Options, ServerSteps
 
 # What Dovecot, Postfix, Exim and Cyrus say. The draft has "User Name" and "Password", each with a NUL behind it.
-_USERNAME: Final = b"Username:"
-_PASSWORD: Final = b"Password:"
+_USERNAME: Final = Challenge(b"Username:", initial=True)  # which curl does not wait for
+_PASSWORD: Final = Challenge(b"Password:")
 
 
 def login_client(credentials: Password, options: Options, *, prepare: bool = True) -> ClientSteps:
@@ -40,14 +40,14 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
     names = (credentials.authcid, credentials.password.reveal())
     if not all(names):
         raise UsageError("LOGIN needs a user name and a password that are not empty")
-    if any(map(controls_in, names)):
+    if controls_in("".join(names)):
         raise UsageError("a user name or password of LOGIN holds no control character")
     if prepare:
         check_preparable(names, options.limits.prep_characters)
-    authcid, password = map(utf8, names)
+    authcid, password = utf8(names[0]), utf8(names[1])
 
     prompt = yield None
-    if prompt == _PASSWORD:
+    if prompt == _PASSWORD.data:
         raise ProtocolError("the server asks for the password before the user name")
     yield Harmless(authcid)
     yield Complete(password)
@@ -58,10 +58,10 @@ def login_server(options: Options, *, prepare: bool = True) -> ServerSteps:
 
     The user name may come as initial response, as curl sends it.
     """
-    authcid = _parse((yield Challenge(_USERNAME, initial=True)))
-    password = _parse((yield Challenge(_PASSWORD)))
+    authcid = _parse((yield _USERNAME))
+    password = _parse((yield _PASSWORD))
     if prepare:
-        authcid, password = (prepared(part, options.limits.prep_characters) for part in (authcid, password))
+        authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
     identity = yield from ask(CheckPassword(authcid, Secret(password)))
     return Verified(identity)
 

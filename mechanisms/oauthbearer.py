@@ -10,18 +10,18 @@ from __future__ import annotations
 import re
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.gs2 import Gs2Header, parse
+from sasl.gs2 import escape, parse
 from sasl.prep import has_controls
-from sasl.steps import Challenge, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
 from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
+from ._hosts import own_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Final
 
-    from sasl.channel import Channel
     from sasl.credentials import Bearer
     from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
@@ -48,8 +48,8 @@ def oauthbearer_server(
     3.2 has it compare them then, or a token could be relayed. `scope` and `openid_configuration` go into the error
     challenge (section 3.2.2).
     """
-    ours = _names(hosts, options.channel)
-    authzid, token, host, port = _parse((yield Challenge(b"")))
+    ours = own_names(hosts, options.channel)
+    authzid, token, host, port = _parse((yield EMPTY_CHALLENGE))
     status = "invalid_token"
     try:
         if token is None:
@@ -71,12 +71,12 @@ def _initial_response(credentials: Bearer, options: Options) -> bytes:
         raise UsageError("a token that the auth value of OAUTHBEARER cannot carry: a comma in it, or only padding")
     if has_controls(credentials.username):
         raise UsageError("the user name of OAUTHBEARER holds no control character")
-    parts = [Gs2Header("n", None, credentials.username).encode()]
+    parts = [b"n,a=%s," % escape(credentials.username)]
     host, port = options.channel.host, options.channel.port
     if host:
-        if not host.isascii() or not _HOST.fullmatch(host.encode("ascii")):
+        if not host.isascii() or not _HOST.fullmatch(octets := host.encode("ascii")):
             raise UsageError("the host of OAUTHBEARER is an ASCII name without spaces")
-        parts.append(b"host=" + host.encode("ascii"))
+        parts.append(b"host=" + octets)
     if port is not None:
         if not 0 < port < 65536:
             raise UsageError("the port of OAUTHBEARER is between 1 and 65535")
@@ -93,26 +93,19 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
     if header.authzid is not None and has_controls(header.authzid):
         raise ProtocolError("a control character in the authzid")
     found = pairs(rest[1:])
-    host, port = found.get("host"), found.get("port")
+    host, port = found.get(b"host"), found.get(b"port")
     if host is not None and not _HOST.fullmatch(host):
         raise ProtocolError("not a host name")
-    if port is not None and (not _PORT.fullmatch(port) or int(port) > 65535):
-        raise ProtocolError("not a port number")
-    token = presented(found.get("auth"))
+    token = presented(found.get(b"auth"))
     if token is not None and not _is_one_credential(token.reveal()):
         raise ProtocolError("more or less than one token in the auth value")
-    return (
-        header.authzid,
-        token,
-        None if host is None else host.decode("ascii"),
-        None if port is None else int(port),
-    )
+    return header.authzid, token, None if host is None else host.decode("ascii"), None if port is None else _port(port)
 
 
-def _names(hosts: Collection[str], channel: Channel) -> set[str]:
-    """The names that are ours, in lower case; empty if we do not know them."""
-    names = [hosts] if isinstance(hosts, str) else hosts  # a single name is one, not its letters
-    return {name.lower() for name in (names if hosts else [channel.host]) if name}
+def _port(text: bytes) -> int:
+    if not _PORT.fullmatch(text) or (port := int(text)) > 65_535:
+        raise ProtocolError("not a port number")
+    return port
 
 
 def _meant_here(host: str | None, port: int | None, ours: Collection[str], our_port: int | None) -> bool:

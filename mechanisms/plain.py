@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
-from sasl.steps import Challenge, CheckPassword, Complete, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, decoded, prepared, utf8
+from ._password import check_preparable, decoded, prepare_all, utf8
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps
 
@@ -20,8 +22,8 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
     What the server could not prepare (RFC 4616 section 2) is refused here, unless `prepare` is False: then
     only NUL, empty names and text that has no UTF-8 are.
     """
-    names = (credentials.authzid or "", credentials.authcid, credentials.password.reveal())
-    _, authcid, password = names
+    authcid, password = credentials.authcid, credentials.password.reveal()
+    names = (credentials.authzid or "", authcid, password)
     if not authcid or not password:
         raise UsageError("PLAIN needs a user name and a password that are not empty (RFC 4616 section 2)")
     message = "\0".join(names)
@@ -34,19 +36,18 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
 
 def plain_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     """Ask CheckPassword for the prepared user name and password; `prepare=False` passes them as they came."""
-    authzid, authcid, password = _parse((yield Challenge(b"")))
+    parts = _parse((yield EMPTY_CHALLENGE))
     if prepare:
-        limit = options.limits.prep_characters
-        authzid, authcid, password = (prepared(part, limit) for part in (authzid, authcid, password))
+        parts = prepare_all(parts, options.limits.prep_characters)
+    authzid, authcid, password = parts
     identity = yield from ask(CheckPassword(authcid, Secret(password)))
     return Verified(identity, authzid or None)
 
 
-def _parse(message: bytes) -> tuple[str, str, str]:
+def _parse(message: bytes) -> Sequence[str]:
     """[authzid] NUL authcid NUL password: exactly two NULs, nothing empty but the authzid, all of it UTF-8."""
     text = decoded(message)
     parts = text.split("\0") if text is not None else []
     if len(parts) != 3 or not parts[1] or not parts[2]:
         raise ProtocolError("not a PLAIN message (RFC 4616 section 2)")
-    authzid, authcid, password = parts
-    return authzid, authcid, password
+    return parts

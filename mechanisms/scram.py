@@ -6,26 +6,40 @@
     S: v=SIGNATURE
 
 One script for every hash, with and without channel binding (-PLUS): the name that it runs under tells. The grammar is
-in `_scram_messages`, the keys are in `sasl.keys`.
+in `_scram_messages`, a server's keys are in `sasl.keys`, what a client
+keeps of them in `_scram_keys`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-from typing import NamedTuple
 
 from sasl.base64 import encode
-from sasl.errors import LimitExceeded, PolicyViolation, ProtocolError, ServerNotProven, UsageError
+from sasl.errors import PolicyViolation, ProtocolError, ServerNotProven, UsageError
 from sasl.gs2 import Gs2Header
-from sasl.keys import HASHES, ClientKeys, KeyCache, ScramKeys, derive, fingerprint
-from sasl.prep import prepared_secret, saslprep
-from sasl.steps import Challenge, Complete, ErrorAnswer, FindKeys, Harmless, Rejected, Unavailable, Verified, ask
+from sasl.hashes import HASHES
+from sasl.keys import ScramKeys, derive
+from sasl.prep import prepare_own, prepare_query
+from sasl.steps import (
+    EMPTY_CHALLENGE,
+    Challenge,
+    Complete,
+    ErrorAnswer,
+    FindKeys,
+    Harmless,
+    Rejected,
+    Unavailable,
+    Verified,
+    ask,
+)
 from sasl.typed import TYPE_CHECKING
 
 from . import _scram_messages as messages
+from ._nonce import new_nonce
 from ._password import utf8
+from ._scram_decoy import DECOY, NOBODY, Decoy
+from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,25 +47,16 @@ if TYPE_CHECKING:
 
     from sasl.credentials import Password
     from sasl.errors import Kind
-    from sasl.keys import Keys
     from sasl.steps import ClientSteps, Options, ServerSteps
 
     T = TypeVar("T")
 
+__all__ = ["KEYS", "ClientKeys", "KeyCache", "Keys", "scram_client", "scram_server"]
+
 KEYS: Final = KeyCache()
 """Where clients of this process keep their keys, unless they are told otherwise."""
 
-_NONCE: Final = 18  # random octets, 24 characters
-_DECOY: Final = (os.urandom(32), 4_096, 16)
-_LEAST_SECRET: Final = 16  # octets
-_LONGEST_SALT: Final = 4_096  # octets, as in `ScramKeys`
-_MOST_ITERATIONS: Final = 2**31 - 1
 _PLUS: Final = "-PLUS"
-_NOBODY: Final = {
-    name: ScramKeys(name, b"-", 1, *(os.urandom(hashlib.new(name).digest_size) for _ in range(2)))
-    for name in HASHES.values()
-}
-"""Keys in the place of those of an unknown user; nobody can prove that he knows them, and nobody is let in by them."""
 
 # RFC 5801 section 5, from the server's side: what is wrong with a flag. "Offered" is whether this server offers -PLUS.
 _WRONG_FLAG: Final[Mapping[tuple[bool, bool, str], str]] = {
@@ -94,9 +99,9 @@ def scram_client(
     password as it is, for servers that store it so. `nonce` is for tests: printable ASCII without a comma.
     """
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
-    header, data = _header(credentials.authzid, options)
-    username, password = _prepared(credentials, options, prepare=prepare)
-    nonce = _new_nonce() if nonce is None else nonce
+    header, binding = _header(credentials.authzid, options)
+    username, password = _prepare(credentials, options, prepare=prepare)
+    nonce = new_nonce() if nonce is None else nonce
     first = messages.client_first_bare(username, nonce)
 
     challenge = yield Harmless(header + first)
@@ -108,7 +113,7 @@ def scram_client(
     login = hash_name, username, server.salt, server.iterations, fingerprint(password)
     known = None if keys is None else keys.get(login)
     kept = known or ClientKeys(*derive(password, hash_name, server.salt, server.iterations))
-    final = messages.client_final_without_proof(header + data, server.nonce)
+    final = messages.client_final_without_proof(binding, server.nonce)
     signed = b"%s,%s,%s" % (first, challenge, final)
     proof = _xor(kept.client_key, hmac.digest(_hashed(hash_name, kept.client_key), signed, hash_name))
 
@@ -125,7 +130,7 @@ def scram_client(
 def scram_server(
     options: Options,
     *,
-    decoy: tuple[bytes, int] | tuple[bytes, int, int] = _DECOY,
+    decoy: tuple[bytes, int] | tuple[bytes, int, int] = DECOY,
     send_errors: bool = False,
     prepare: bool = True,
     nonce: bytes | None = None,
@@ -139,33 +144,35 @@ def scram_server(
     last challenge, which costs a turn. `prepare=False` looks for the user name as it came. `nonce` is for tests.
     Raises UsageError for a decoy that is none.
     """
-    steps = _served(options, _Decoy.of(*decoy), _new_nonce() if nonce is None else nonce, prepare=prepare)
-    return _explained(steps) if send_errors else steps
+    whose = decoy if isinstance(decoy, Decoy) else Decoy.of(*decoy)
+    steps = _verify(options, whose, new_nonce() if nonce is None else nonce, prepare=prepare)
+    return _explain(steps) if send_errors else steps
 
 
-def _served(options: Options, decoy: _Decoy, nonce: bytes, *, prepare: bool) -> ServerSteps:
+def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> ServerSteps:
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
-    first = _understood(messages.parse_client_first, (yield Challenge(b"")))
-    data = _binding(first.header, options)
+    first = _understand(messages.parse_client_first, (yield EMPTY_CHALLENGE))
+    bare, binding = first.bare, first.gs2 + _binding_data(first.header, options)
     authcid, authzid = first.username, first.header.authzid
     if prepare:
-        authcid = _prepared_name(authcid, options)
-        authzid = None if authzid is None else _prepared_name(authzid, options)
+        authcid = _prepare_name(authcid, options)
+        authzid = None if authzid is None else _prepare_name(authzid, options)
     salt = decoy.salt(authcid, hash_name)  # for known users too: they take as long
 
     record = yield from ask(FindKeys(authcid, hash_name))
-    keys = _NOBODY[hash_name] if record is None else record.value
+    keys = NOBODY[hash_name] if record is None else record.value
     if not isinstance(keys, ScramKeys) or keys.hash != hash_name:
         raise Unavailable(f"the record holds no ScramKeys for {hash_name}")
     salt, iterations = (salt, decoy.iterations) if record is None else (keys.salt, keys.iterations)
     nonce = first.nonce + nonce
     challenge = messages.server_first(nonce, salt, iterations)
-    final = _understood(messages.parse_client_final, (yield Challenge(challenge)))
+    del first, authcid, salt, decoy  # whoever computes a proof is waited for with little
+    final = _understand(messages.parse_client_final, (yield Challenge(challenge)))
     if not hmac.compare_digest(final.nonce, nonce):
         raise Rejected("other-error")
-    if not hmac.compare_digest(final.binding, first.gs2 + data):
+    if not hmac.compare_digest(final.binding, binding):
         raise Rejected("channel-bindings-dont-match")
-    signed = b"%s,%s,%s" % (first.bare, challenge, final.unproved)
+    signed = b"%s,%s,%s" % (bare, challenge, final.unproved)
     # A proof that begins with zeros may come without them: only one of its full length is right.
     client_key = _xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
     right = hmac.compare_digest(_hashed(hash_name, client_key), keys.stored_key)
@@ -179,27 +186,33 @@ def _served(options: Options, decoy: _Decoy, nonce: bytes, *, prepare: bool) -> 
 
 
 def _header(authzid: str | None, options: Options) -> tuple[bytes, bytes]:
-    """Return the GS2 header and the channel-binding data that goes with it (RFC 5801 section 5).
+    """Return the GS2 header (RFC 5801 section 5), and what the last message says of it: the binding data behind it.
 
     "p" for a -PLUS name, "y" for a client that could and is not offered it, "n" for one that cannot.
     """
     bindings = options.channel.bindings
     if not options.mechanism.endswith(_PLUS):
-        return Gs2Header("y" if bindings else "n", None, authzid or None).encode(), b""
+        header = Gs2Header("y", None, authzid or None).encode() if bindings else _no_binding(authzid)
+        return header, header
     for kind, data in bindings.items():
-        return Gs2Header("p", kind, authzid or None).encode(), data
+        header = Gs2Header("p", kind, authzid or None).encode()
+        return header, header + data
     raise UsageError(f"{options.mechanism} needs channel-binding data, and the channel has none")
 
 
-def _prepared(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
+def _no_binding(authzid: str | None) -> bytes:
+    return Gs2Header("n", None, authzid).encode() if authzid else b"n,,"
+
+
+def _prepare(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
     """Return the user name and the password that are hashed (RFC 5802 sections 2.2 and 5.1)."""
     username, password = credentials.authcid, credentials.password
     if prepare:
         limit = options.limits.prep_characters
-        username = saslprep(username, limit=limit)
-        password = prepared_secret(password, stored=True, limit=limit)
+        username = prepare_own(username, limit=limit)
+        password = prepare_own(password, stored=True, limit=limit)
     if not username or not password:
-        raise UsageError("SCRAM needs a user name and a password of which SASLprep leaves something (RFC 5802)")
+        raise UsageError("SCRAM needs a user name and a password that are not empty")
     utf8(password.reveal())
     return username, password.reveal()
 
@@ -221,7 +234,7 @@ def _refusal(error: str) -> ErrorAnswer:
 # --- the server's helpers
 
 
-def _understood(parse: Callable[[bytes], T], message: bytes) -> T:
+def _understand(parse: Callable[[bytes], T], message: bytes) -> T:
     """Parse a message; a mandatory extension is refused as such, not as malformed (RFC 5802 section 5.1)."""
     try:
         return parse(message)
@@ -231,7 +244,7 @@ def _understood(parse: Callable[[bytes], T], message: bytes) -> T:
     raise Rejected("extensions-not-supported")
 
 
-def _binding(header: Gs2Header, options: Options) -> bytes:
+def _binding_data(header: Gs2Header, options: Options) -> bytes:
     """Return the channel-binding data that the client has to know; of none where it does not bind."""
     bindings = options.channel.bindings
     if wrong := _WRONG_FLAG[options.mechanism.endswith(_PLUS), bool(bindings), header.flag]:
@@ -243,47 +256,15 @@ def _binding(header: Gs2Header, options: Options) -> bytes:
     return bindings[header.binding]
 
 
-def _prepared_name(name: str, options: Options) -> str:
+def _prepare_name(name: str, options: Options) -> str:
     """Return the form of a name to compare. What cannot be prepared is refused."""
-    prepared = ""
-    try:
-        prepared = saslprep(name, limit=options.limits.prep_characters)
-    except LimitExceeded:
-        raise
-    except UsageError:
-        pass
-    if not prepared:
+    prepared = prepare_query(name, limit=options.limits.prep_characters)
+    if prepared is None:
         raise Rejected("invalid-username-encoding")
     return prepared
 
 
-class _Decoy(NamedTuple):
-    """What users are made of whom nobody knows."""
-
-    secret: bytes
-    iterations: int
-    octets: int
-
-    @classmethod
-    def of(cls, secret: object, iterations: object, octets: object = _DECOY[2]) -> _Decoy:
-        """Return a decoy. Raises UsageError for what is none."""
-        if not isinstance(secret, bytes) or len(secret) < _LEAST_SECRET:
-            raise UsageError(f"the secret of a decoy is {_LEAST_SECRET} octets or more")
-        if type(iterations) is not int or not 0 < iterations <= _MOST_ITERATIONS:
-            raise UsageError(f"the iterations of a decoy are a number from 1 to {_MOST_ITERATIONS}")
-        if type(octets) is not int or not 0 < octets <= _LONGEST_SALT:
-            raise UsageError(f"the salt of a decoy has 1 to {_LONGEST_SALT} octets")
-        return cls(secret, iterations, octets)
-
-    def salt(self, authcid: str, hash_name: str) -> bytes:
-        """Return the salt of a user: the same each time."""
-        salt = hmac.digest(self.secret, f"{hash_name} {authcid}".encode(), "sha512")
-        while len(salt) < self.octets:
-            salt += hmac.digest(self.secret, salt, "sha512")
-        return salt[: self.octets]
-
-
-def _explained(steps: ServerSteps) -> ServerSteps:
+def _explain(steps: ServerSteps) -> ServerSteps:
     """Run a script; where it refuses, send the name of the error first."""
     try:
         return (yield from steps)
@@ -294,10 +275,6 @@ def _explained(steps: ServerSteps) -> ServerSteps:
 
 
 # --- both
-
-
-def _new_nonce() -> bytes:
-    return encode(os.urandom(_NONCE))
 
 
 def _hashed(hash_name: str, octets: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.prep import has_controls
-from sasl.steps import Challenge, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
 from ._bearer import checked_token, explain, pairs, parse_error, presented
@@ -31,7 +31,7 @@ def xoauth2_client(credentials: Bearer, options: Options) -> ClientSteps:
 
 def xoauth2_server(_options: Options, *, scope: str = "") -> ServerSteps:
     """Ask CheckToken; explain a refusal, naming the `scope` that a token needs."""
-    user, token = _parse((yield Challenge(b"")))
+    user, token = _parse((yield EMPTY_CHALLENGE))
     try:
         if token is None:
             raise Rejected("the client asks which scope is wanted")
@@ -46,12 +46,12 @@ def _parse(message: bytes) -> tuple[str, Secret | None]:
     found = pairs(message)
     user = None
     try:
-        user = found.get("user", b"").decode("utf-8")
+        user = found.get(b"user", b"").decode("utf-8")
     except UnicodeDecodeError:
         pass
     if not user or not _is_user(user):
         raise ProtocolError("no user in an XOAUTH2 message, or not one")
-    return user, presented(found.get("auth"))
+    return user, presented(found.get(b"auth"))
 
 
 def _is_user(name: str) -> bool:

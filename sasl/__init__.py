@@ -11,6 +11,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .channel import Channel, LazyBindings
+    from .client_exchange import ClientExchange
     from .credentials import AccessToken, Anonymous, Bearer, Credentials, External, Password, TokenSource
     from .errors import (
         AuthenticationFailed,
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
         TokenError,
         UsageError,
     )
-    from .exchange import ClientExchange, ServerExchange, State
-    from .keys import KeyCache, ScramKeys
+    from .exchange import State
+    from .keys import ScramKeys
     from .limits import Limits
     from .policy import Choice, Pins, Policy, choose, offer
     from .registry import Mechanism, client, known_mechanisms, lookup, register, server
     from .resolution import resolve, resolve_async
     from .secret import Secret
+    from .server_exchange import ServerExchange
     from .settlement import Verifier, settle, settle_async
     from .steps import (
         KINDS,
@@ -89,7 +91,6 @@ __all__ = [  # noqa: RUF022 -- by audience
     "client",
     "ClientExchange",
     "State",
-    "KeyCache",
     # what goes wrong
     "SASLError",
     "Kind",
@@ -152,8 +153,10 @@ _MODULES = {
         "AuthenticationFailed AuthorizationFailed Cancelled ConnectionLost Kind LimitExceeded MechanismUnavailable "
         "PolicyViolation ProtocolError SASLError ServerNotProven TemporaryFailure TokenError UsageError"
     ),
-    "exchange": "ClientExchange ServerExchange State",
-    "keys": "KeyCache ScramKeys",
+    "client_exchange": "ClientExchange",
+    "exchange": "State",
+    "server_exchange": "ServerExchange",
+    "keys": "ScramKeys",
     "limits": "Limits",
     "policy": "Choice Pins Policy choose offer",
     "registry": "Mechanism client known_mechanisms lookup register server",

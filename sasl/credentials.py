@@ -10,7 +10,7 @@ from .value import value
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
-    from typing import ClassVar, Final, TypeAlias, TypeGuard
+    from typing import Final, TypeAlias, TypeGuard
 
 
 @runtime_checkable
@@ -87,7 +87,7 @@ class Password:
     Raises UsageError if a part is not a str.
     """
 
-    is_token: ClassVar[bool] = False
+    is_token = False
     authcid: str
     password: Secret
     authzid: str | None
@@ -123,7 +123,7 @@ class Bearer:
     Raises UsageError if the user name is not a str or the token is none of these.
     """
 
-    is_token: ClassVar[bool] = True
+    is_token = True
     username: str
     token: Secret | TokenSource | Callable[[], str | AccessToken | Awaitable[str | AccessToken]]
 
@@ -155,9 +155,9 @@ class Bearer:
 class External:
     """What the layer below proved, for instance a TLS client certificate (RFC 4422 appendix A)."""
 
-    user: ClassVar[None] = None
-    secret: ClassVar[None] = None
-    is_token: ClassVar[bool] = False
+    user = None
+    secret = None
+    is_token = False
     authzid: str | None = None
 
 
@@ -166,9 +166,9 @@ class External:
 class Anonymous:
     """Nobody, with a trace for the server's log: an e-mail address or a token of up to 255 characters (RFC 4505)."""
 
-    user: ClassVar[None] = None
-    secret: ClassVar[None] = None
-    is_token: ClassVar[bool] = False
+    user = None
+    secret = None
+    is_token = False
     trace: str = ""
 
 

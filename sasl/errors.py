@@ -170,3 +170,11 @@ def bare(error: E) -> E:
     """Return an error without the frames and exceptions that led to it: their locals may hold credentials."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
+
+
+def place_of(error: BaseException) -> str:
+    """Return where an error was raised, "file:line": with its type, all that a log may say of one that is not ours."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown place"

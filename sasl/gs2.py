@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from .errors import ProtocolError, UsageError
 from .typed import TYPE_CHECKING, final
 from .value import value
@@ -11,9 +9,7 @@ from .value import value
 if TYPE_CHECKING:
     from typing import Final, Literal
 
-# The "F," of mechanisms that are not GSS-API's own is legal in neither SCRAM nor OAUTHBEARER.
-_HEADER: Final = re.compile(rb"(?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>[^,]+))?,")
-_SASLNAME: Final = re.compile(rb"(?:[^\0=,]|=2C|=3D)+")
+_BINDING: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-"  # RFC 5056 section 7
 
 
 @final
@@ -38,17 +34,24 @@ class Gs2Header:
         return b"%s,%s," % (flag.encode("ascii"), authzid)
 
 
+_USUAL: Final = Gs2Header("n")
+
+
 def parse(message: bytes) -> tuple[Gs2Header, bytes]:
     """Split a message into its header and the rest. Raises ProtocolError if it does not begin with a header."""
-    match = _HEADER.match(message)
-    if match is None:
+    if message.startswith(b"n,,"):
+        return _USUAL, message[3:]
+    flag, _, after = message.partition(b",")
+    authzid, comma, rest = after.partition(b",")
+    # The "F," of mechanisms that are not GSS-API's own is legal in neither SCRAM nor OAUTHBEARER.
+    binding = flag[2:] if flag.startswith(b"p=") and not flag[2:].translate(None, _BINDING) else b""
+    right = binding or flag in (b"n", b"y")
+    if not comma or not right or (authzid and (len(authzid) < 3 or not authzid.startswith(b"a="))):
         raise ProtocolError("no GS2 header (RFC 5801 section 4)")
-    authzid = match["authzid"]
-    name = None if authzid is None else unescape(authzid)
-    rest = message[match.end() :]
-    if match["binding"] is not None:
-        return Gs2Header("p", match["binding"].decode("ascii"), name), rest
-    return Gs2Header("y" if match["flag"] == b"y" else "n", None, name), rest
+    name = unescape(authzid[2:]) if authzid else None
+    if binding:
+        return Gs2Header("p", binding.decode("ascii"), name), rest
+    return Gs2Header("y" if flag == b"y" else "n", None, name), rest
 
 
 def escape(name: str) -> bytes:
@@ -65,7 +68,7 @@ def escape(name: str) -> bytes:
 def unescape(name: bytes) -> str:
     """Decode a saslname. Raises ProtocolError for any other "=", an empty name, a NUL, or what is not UTF-8."""
     text = None
-    if _SASLNAME.fullmatch(name):
+    if name and b"\0" not in name and b"," not in name and _is_escaped(name):
         try:
             text = name.replace(b"=2C", b",").replace(b"=3D", b"=").decode("utf-8")
         except UnicodeDecodeError:
@@ -73,3 +76,8 @@ def unescape(name: bytes) -> str:
     if text is None:
         raise ProtocolError("a malformed saslname (RFC 5801 section 4)")
     return text
+
+
+def _is_escaped(name: bytes) -> bool:
+    """Whether each "=" begins an escape."""
+    return b"=" not in name or all(part[:2] in (b"2C", b"3D") for part in name.split(b"=")[1:])

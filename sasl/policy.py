@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from typing import Any, Final, Literal
 
+    from .client_exchange import ClientExchange
     from .credentials import Credentials
-    from .exchange import ClientExchange
     from .steps import Question
 
 _NO_COMMANDS: Final[Mapping[str, str]] = MappingProxyType({})

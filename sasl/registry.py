@@ -5,16 +5,16 @@ Names are those of RFC 4422 section 3.1, compared in ASCII and without regard to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 
 from .channel import UNKNOWN_CHANNEL, Channel
+from .client_exchange import ClientExchange
 from .credentials import Anonymous, Bearer, Credentials, External, Password, is_credentials
 from .errors import MechanismUnavailable, SASLError, UsageError, bare
-from .exchange import ClientExchange, ServerExchange
 from .limits import DEFAULT_LIMITS, Limits
+from .server_exchange import ServerExchange
 from .steps import CheckAnonymous, CheckCertificate, CheckPassword, CheckToken, Options, Question
 from .typed import TYPE_CHECKING, cast, final
 from .value import KW_ONLY, value
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from .steps import ClientSteps, ServerSteps
 
+    _Ready: TypeAlias = "tuple[Mechanism, Callable[..., Any], Options]"
+
 BUILT_IN: Final = "sasl.mechanisms"
 """The module whose ROWS are the built-in table, loaded at the first look-up."""
 ENTRY_POINTS: Final = "sasl.mechanisms"
@@ -31,8 +33,9 @@ ENTRY_POINTS: Final = "sasl.mechanisms"
 
 Script: TypeAlias = Callable[..., "Any"] | str
 
-_NAME: Final = re.compile(r"(?!__)[A-Z0-9_-]+")
+_CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _LONGEST: Final = 20
+_NO_NAME: Final = "not a mechanism name (RFC 4422 section 3.1)"
 _ASKED_FOR: Final[dict[type, tuple[type[Question], ...]]] = {
     Password: (CheckPassword,),
     Bearer: (CheckToken,),
@@ -123,9 +126,18 @@ def canonical(name: str | bytes) -> str:
     is Python's, no mechanism's, and is refused as a matter of policy.
     """
     text = name.decode("latin-1") if isinstance(name, bytes) else name
-    if isinstance(text, str) and len(text) <= _LONGEST and text.isascii() and _NAME.fullmatch(text := text.upper()):
-        return text
-    raise UsageError("not a mechanism name (RFC 4422 section 3.1)")
+    if isinstance(text, str) and len(text) <= _LONGEST:
+        return _upper(text)
+    raise UsageError(_NO_NAME)
+
+
+@lru_cache(256)
+def _upper(text: str) -> str:
+    """Return a name in upper case. Raises UsageError, which is not remembered: what is no name may be anything."""
+    upper = text.upper()
+    if upper and text.isascii() and _CHARACTERS.issuperset(upper) and not upper.startswith("__"):
+        return upper
+    raise UsageError(_NO_NAME)
 
 
 _registered: dict[str, Mechanism] = {}
@@ -189,17 +201,26 @@ def client(
     Raises MechanismUnavailable if there is no such mechanism; UsageError for credentials of another type,
     a token source that was not resolved, or an option that the mechanism does not know.
     """
-    row = lookup(name)
-    if not isinstance(credentials, row.credentials) or not is_credentials(credentials):
+    row, script, options = _ready(name, "client", _CLIENTS)
+    known = type(credentials) in _ASKED_FOR
+    if not isinstance(credentials, row.credentials) or not (known or is_credentials(credentials)):
         wanted, got = row.credentials.__name__, type(credentials).__name__
         del credentials  # it may be a bare password
         raise UsageError(f"{row.name} takes {wanted} credentials, not {got}", mechanism=row.name)
-    secret = credentials.secret
-    if secret is None and credentials.is_token:
+    secret, is_token = credentials.secret, credentials.is_token
+    if secret is None and is_token:
         raise UsageError("the token source was not asked: call resolve() first", mechanism=row.name)
-    options = _options(row.name, channel, limits)
-    script: ClientSteps = _called(row, "client", mechanism_options, credentials, options)
-    return ClientExchange(row.name, script, limits=limits, secret=secret, token=credentials.is_token)
+    if channel is not None or limits is not DEFAULT_LIMITS:
+        options = _options(row.name, channel, limits)
+    try:
+        steps: ClientSteps = (
+            script(credentials, options, **mechanism_options) if mechanism_options else script(credentials, options)
+        )
+    except Exception as error:
+        failure = _unusable(row.name, error, mechanism_options)
+    else:
+        return ClientExchange(row.name, steps, limits, secret, is_token)
+    raise failure
 
 
 def server(
@@ -216,40 +237,61 @@ def server(
     `success_data` says that the protocol can carry data with its yes (RFC 4422 section 3.6).
     Raises MechanismUnavailable if there is no such mechanism, UsageError for an option that it does not know.
     """
+    row, script, options = _ready(name, "server", _SERVERS)
+    if channel is not None or limits is not DEFAULT_LIMITS:
+        options = _options(row.name, channel, limits)
+    try:
+        steps: ServerSteps = script(options, **mechanism_options) if mechanism_options else script(options)
+    except Exception as error:
+        failure = _unusable(row.name, error, mechanism_options)
+    else:
+        return ServerExchange(row.name, steps, limits, success_data)
+    raise failure
+
+
+_CLIENTS: Final[dict[str, _Ready]] = {}
+_SERVERS: Final[dict[str, _Ready]] = {}
+
+
+def _ready(name: str, side: str, kept: dict[str, _Ready]) -> _Ready:
+    """Return a row, one of its scripts, and its options where nothing is known of the connection.
+
+    Those of built-in mechanisms are kept: to look them up takes as long as the rest of a PLAIN login.
+    """
+    if type(name) is str and name not in _registered:
+        ready = kept.get(name)
+        if ready is not None:
+            return ready
     row = lookup(name)
-    options = _options(row.name, channel, limits)
-    script: ServerSteps = _called(row, "server", mechanism_options, options)
-    return ServerExchange(row.name, script, limits=limits, success_data=success_data)
+    ready = row, row.script(side), Options(row.name)
+    if row is _table().get(row.name):
+        kept[row.name] = ready
+    return ready
 
 
 def _options(name: str, channel: Channel | None, limits: Limits) -> Options:
-    if channel is None and limits is DEFAULT_LIMITS:
-        return _usual_options(name)
-    if not isinstance(channel, Channel | None) or not isinstance(limits, Limits):
+    channel = UNKNOWN_CHANNEL if channel is None else channel
+    if not isinstance(channel, Channel) or not isinstance(limits, Limits):
         raise UsageError("channel is a Channel, limits are Limits", mechanism=name)
-    return Options(name, UNKNOWN_CHANNEL if channel is None else channel, limits)
+    return Options(name, channel, limits)
 
 
-@cache
-def _usual_options(name: str) -> Options:
-    return Options(name)
+def _unusable(name: str, error: Exception, mechanism_options: dict[str, Any]) -> SASLError:
+    """Return the error for a script that could not be called.
 
-
-def _called(row: Mechanism, side: str, mechanism_options: dict[str, Any], *arguments: object) -> Any:
-    """Call the script. A generator function only binds its arguments here: a TypeError is about the options."""
-    script = row.script(side)
-    try:
-        return script(*arguments, **mechanism_options)
-    except SASLError as error:
+    A generator function only binds its arguments then: a TypeError is about the options.
+    """
+    failure: SASLError
+    if isinstance(error, SASLError):
         failure = bare(error)
-    except TypeError:
+    elif isinstance(error, TypeError):
         names = ", ".join(sorted(mechanism_options)) or "none given"
         mechanism_options.clear()  # a password may have gone astray here; the caller's frame has the same dict
-        failure = UsageError(f"{row.name} does not take these options: {names}")
-    except Exception as error:
+        failure = UsageError(f"{name} does not take these options: {names}")
+    else:
         failure = UsageError(f"the mechanism failed with {type(error).__name__}")
-    failure.mechanism = row.name
-    raise failure
+    failure.mechanism = name
+    return failure
 
 
 @cache

@@ -6,13 +6,13 @@ pickle and copy, and compares in constant time.
 
 from __future__ import annotations
 
-import hmac
+from functools import cache
 
 from .errors import UsageError
 from .typed import TYPE_CHECKING, final
 
 if TYPE_CHECKING:
-    from typing import Final, NoReturn
+    from typing import Any, Final, NoReturn
 
 
 @final
@@ -28,12 +28,12 @@ class Secret:
     __slots__ = ("_text", "prepared")
 
     def __init__(self, text: str | Secret) -> None:
-        if isinstance(text, Secret):
-            text = text.reveal()
         if not isinstance(text, str):
-            kind = type(text).__name__
-            del self, text  # a password in bytes is a password too: no frame of the error shows it
-            raise UsageError(f"a secret is a str, not {kind}")
+            if not isinstance(text, Secret):
+                kind = type(text).__name__
+                del self, text  # a password in bytes is a password too: no frame of the error shows it
+                raise UsageError(f"a secret is a str, not {kind}")
+            text = text.reveal()
         self._text = text
         self.prepared: Secret | None = None
 
@@ -43,11 +43,15 @@ class Secret:
 
     def __eq__(self, other: object) -> bool:
         """Compare with a Secret or a str, in time that does not depend on where they differ."""
-        if isinstance(other, Secret):
-            other = other.reveal()
         if not isinstance(other, str):
-            return NotImplemented
-        return hmac.compare_digest(_octets(self._text), _octets(other))
+            if not isinstance(other, Secret):
+                return NotImplemented
+            other = other.reveal()
+        # surrogatepass: a text that no charset can encode is still a password of somebody
+        same: bool = _hmac().compare_digest(
+            self._text.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
+        )
+        return same
 
     __hash__ = None  # type: ignore[assignment]  # a hash would be a fingerprint of the secret
 
@@ -118,8 +122,12 @@ _PIECE: Final = 6  # characters
 _LINE: Final = 256  # characters
 
 
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+@cache
+def _hmac() -> Any:
+    """Load hmac: 3 ms that a client never needs, because only servers compare."""
+    import hmac
+
+    return hmac
 
 
 def octets(data: bytes | None) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
 
+from .errors import place_of
 from .steps import Question, Unavailable
 from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from .exchange import ServerExchange
+    from .server_exchange import ServerExchange
     from .steps import Event
 
 Verifier: TypeAlias = Callable[[Question], "Any"]
@@ -33,7 +34,9 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(_checked(event, answer, verifier))
+        if answer is not NotImplemented and not event.accepts(answer):
+            answer = _misfit(event, answer, verifier)
+        event = exchange.take(answer)
     return event
 
 
@@ -49,13 +52,14 @@ async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVe
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(_checked(event, answer, verifier))
+        if answer is not NotImplemented and not event.accepts(answer):
+            answer = _misfit(event, answer, verifier)
+        event = exchange.take(answer)
     return event
 
 
-def _checked(question: Question, answer: object, verifier: object) -> object:
-    if answer is NotImplemented or question.accepts(answer):
-        return answer
+def _misfit(question: Question, answer: object, verifier: object) -> Unavailable:
+    """Return what an answer that is none stands for, and log whose it was."""
     if isinstance(answer, CoroutineType):
         answer.close()
     kind = type(answer).__name__
@@ -66,12 +70,8 @@ def _checked(question: Question, answer: object, verifier: object) -> object:
 
 
 def _broken(question: Question, error: Exception) -> Unavailable:
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame is not None else "unknown place"
     kind = type(error).__name__
-    _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, where)
+    _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, place_of(error))
     return Unavailable(f"the verifier failed with {kind}")
 
 

@@ -148,6 +148,10 @@ class Verified:
         return f"Verified(identity={self.identity!r}, authzid={self.authzid!r}, data={octets(self.data)})"
 
 
+EMPTY_CHALLENGE: Final = Challenge(b"")
+"""What a script begins with that takes an initial response: the same one for every exchange."""
+
+
 # --- answers
 
 
@@ -218,14 +222,12 @@ class Question:
 
     def accepts(self, answer: object) -> bool:
         """Whether `answer` is one that this question may get."""
+        if isinstance(answer, Record if self.lookup else Accepted):
+            identity: object = answer.identity
+            return isinstance(identity, str) and identity != ""
         if isinstance(answer, Rejected):
             return answer.kind in KINDS
-        if isinstance(answer, Unavailable):
-            return True
-        if answer is None:
-            return self.lookup
-        found = isinstance(answer, Record if self.lookup else Accepted)
-        return found and isinstance(answer.identity, str) and bool(answer.identity)  # type: ignore[attr-defined]
+        return self.lookup if answer is None else isinstance(answer, Unavailable)
 
     def default(self) -> Answer:
         """What NotImplemented stands for."""

@@ -12,7 +12,9 @@ TYPE_CHECKING = False  # type checkers take this name for True
 
 if TYPE_CHECKING:
     from typing import (
+        Generic,
         Protocol,
+        TypeVar,
         cast,
         dataclass_transform,
         final,
@@ -47,6 +49,21 @@ else:
 
         __slots__ = ()
 
+        def __class_getitem__(cls, _kinds):
+            return cls
+
+    class Generic:
+        """A class whose types depend on others, which only type checkers see."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, _kinds):
+            return cls
+
+    def TypeVar(name, **_told):  # noqa: N802 -- of `typing`
+        """Name a type that is not known yet."""
+        return name
+
     def runtime_checkable(protocol):
         """Let isinstance() look for the members of a protocol."""
         protocol.__members__ = tuple(name for name in protocol.__dict__ if not name.startswith("_"))
@@ -55,7 +72,9 @@ else:
 
 __all__ = [
     "TYPE_CHECKING",
+    "Generic",
     "Protocol",
+    "TypeVar",
     "cast",
     "dataclass_transform",
     "final",

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sasl import __version__
 from sasl.errors import SASLError, UsageError
+from sasl.text import printable
 
 from . import exits
-from .text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.wrong = re.sub("(?s)(ignored explicit argument) .*", r"\1", message)  # which may be a secret
         self.print_usage(sys.stderr)
-        self.exit(exits.USAGE, f"{self.prog}: {shown(self.wrong)}\n")
+        self.exit(exits.USAGE, f"{self.prog}: {printable(self.wrong)}\n")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,10 +74,10 @@ def main(argv: Sequence[str]) -> int:
         _say("interrupted")
         return exits.INTERRUPTED
     except SASLError as error:
-        _say(shown(str(error)))
+        _say(printable(str(error)))
         return exits.code(error)
     except ImportError as error:
-        _say(f"not installed: {shown(str(error.name))}")
+        _say(f"not installed: {printable(str(error.name))}")
         return exits.UNAVAILABLE
     except OSError as error:
         return _cannot_write(error)

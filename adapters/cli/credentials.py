@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, final
 from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
 from sasl.errors import TokenError, UsageError
 from sasl.registry import lookup
+from sasl.text import printable
 
-from ..wire import imap, pop
-from .deadline import deadline
+from ..deadline import alarm
 from .exits import TRY_LATER, Undecodable
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Mapping
 
     from sasl.credentials import Credentials
 
+    from ..deadline import Deadline
     from ..tokens.google import GoogleTokens, Request
-    from .deadline import Clock
 
 _LONGEST: Final = 65_536  # octets of a secret, as of a SASL message
 
@@ -45,70 +45,84 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--authzid", metavar="Z", help="act as this user, with the URL's user's password")
 
 
-def obtain(arguments: argparse.Namespace, user: str | None, clock: Clock) -> Credentials:
+def obtain(arguments: argparse.Namespace, user: str | None, deadline: Deadline) -> Credentials:
     """Return what to log in with; a `Bearer` of --token-command or --google is still to be resolved.
 
     The mechanism asked for, if any, decides what is asked of the terminal. Commands and requests have the time that
-    the clock shows when they begin; it begins anew when somebody has typed.
+    the deadline shows when they begin; it begins anew when somebody has typed.
     Raises UsageError, MechanismUnavailable for a mechanism that nobody provides, TokenError for a file of --google
     that cannot be used.
     """
     if arguments.google_subject is not None and arguments.google is None:
         raise UsageError("--google-subject wants the --google file of a service account")
     kind = _kind(arguments)
-    if kind is External:
-        return External(arguments.authzid or user)
-    if kind is Anonymous:
-        return Anonymous(user or "")
+    if kind in _WITHOUT_SECRET:
+        return _WITHOUT_SECRET[kind](arguments.authzid, user)
     if user is None:
         raise UsageError("the URL names no user: imaps://user@imap.example.com")
+    if kind is Bearer:
+        return _bearer(arguments, user, deadline)
+    password = _password(arguments, user, deadline)
     if kind is Password:
-        return Password(user, _password(arguments, user, clock), authzid=arguments.authzid)
+        return Password(user, password, authzid=arguments.authzid)
+    if arguments.authzid is not None:
+        raise UsageError(f"{kind.__name__} takes no --authzid")
+    own: Credentials = kind(user, password)  # of a plug-in
+    return own
+
+
+_WITHOUT_SECRET: Final[Mapping[type, Callable[[str | None, str | None], Credentials]]] = {
+    External: lambda authzid, user: External(authzid or user),
+    Anonymous: lambda _, user: Anonymous(user or ""),
+}
+
+
+def _bearer(arguments: argparse.Namespace, user: str, deadline: Deadline) -> Bearer:
     if arguments.authzid is not None:
         raise UsageError("a token has no --authzid: the user in the URL is the mailbox to open")
     if arguments.google is not None:
-        return Bearer(user, _google(arguments, user, clock))
+        return Bearer(user, _google(arguments, user, deadline))
     if arguments.token_command is not None:
-        return Bearer(user, CommandToken(arguments.token_command, clock))
+        return Bearer(user, CommandToken(arguments.token_command, deadline))
     if arguments.token_env is not None:
         return Bearer(user, _variable(arguments.token_env))
-    return Bearer(user, _typed(f"Access token for {shown(user)}: ", clock))
+    return Bearer(user, _typed(f"Access token for {printable(user)}: ", deadline))
 
 
 @final
 class CommandToken:
     """Asks a command for a token, anew each time."""
 
-    def __init__(self, command: str, clock: Clock) -> None:
+    def __init__(self, command: str, deadline: Deadline) -> None:
         self._words = _words(command)
-        self._clock = clock
+        self._deadline = deadline
 
     def token(self, *, stale: str | None = None) -> AccessToken:  # noqa: ARG002 -- the command is not told
         """Run the command. Raises TokenError if that gives no token."""
-        return AccessToken(_output(self._words, self._clock.left(), "token command"))
+        return AccessToken(_output(self._words, self._deadline.left(), "token command"))
 
 
 def _kind(arguments: argparse.Namespace) -> type:
-    """The type of credentials: that of the option given, else that of the mechanism asked for, else a password."""
-    name = arguments.mechanism
-    wanted: type = Password
-    if name is not None and name.upper() not in (imap.LOGIN, pop.USER, pop.APOP):
-        wanted = lookup(name).credentials
+    """The type of credentials: that of the option given, if the mechanism asked for takes it, or else the mechanism's.
+
+    What takes neither a password nor a token is made of what the option for a password gives.
+    """
+    wanted = Password if arguments.mechanism is None else lookup(arguments.mechanism).credentials
     if arguments.token_env is not None or arguments.token_command is not None or arguments.google is not None:
         return Bearer
-    if arguments.password_env is not None or arguments.password_command is not None:
-        return Password
-    return wanted
+    if arguments.password_env is None and arguments.password_command is None:
+        return wanted
+    return Password if wanted is Bearer or wanted in _WITHOUT_SECRET else wanted
 
 
-def _google(arguments: argparse.Namespace, user: str, clock: Clock) -> GoogleTokens:
+def _google(arguments: argparse.Namespace, user: str, deadline: Deadline) -> GoogleTokens:
     """Return a source for the file. A service account of its own has no mailbox, so it acts for the URL's user."""
     from ..tokens import google
 
     subject = arguments.google_subject
     if subject is None and google.type_of(arguments.google) == google.SERVICE_ACCOUNT:
         subject = user
-    request = _Timely(google.Request(timeout=clock.left), clock)
+    request = _Timely(google.Request(timeout=deadline.left), deadline)
     return google.from_file(arguments.google, subject=subject, request=request)
 
 
@@ -118,22 +132,22 @@ class _Timely:
     The deadline is for them alone: one that rang while a new refresh token is stored would lose it.
     """
 
-    def __init__(self, send: Request, clock: Clock) -> None:
-        self.timeout = clock.left
+    def __init__(self, send: Request, deadline: Deadline) -> None:
+        self.timeout = deadline.left
         self._send = send
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        with deadline(self.timeout()):
+        with alarm(self.timeout()):
             return self._send(*arguments, **named)
 
 
-def _password(arguments: argparse.Namespace, user: str, clock: Clock) -> str:
+def _password(arguments: argparse.Namespace, user: str, deadline: Deadline) -> str:
     if arguments.password_env is not None:
         return _variable(arguments.password_env)
     if arguments.password_command is None:
-        return _typed(f"Password for {shown(user)}: ", clock)
+        return _typed(f"Password for {printable(user)}: ", deadline)
     try:
-        return _output(_words(arguments.password_command), clock.left(), "password command")
+        return _output(_words(arguments.password_command), deadline.left(), "password command")
     except TokenError as error:
         failure = str(error)
     raise UsageError(failure)
@@ -195,7 +209,7 @@ def _first_line(words: list[str], timeout: float) -> tuple[int, bytes]:
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603 -- the user's own command
         assert process.stdout is not None  # noqa: S101 -- for mypy: it is a pipe
         try:
-            with deadline(timeout):
+            with alarm(timeout):
                 line = process.stdout.readline(_LONGEST)
                 while process.stdout.read(_LONGEST):
                     pass  # it may have more to say, and would fail if nobody took it
@@ -213,9 +227,9 @@ def _decoded(octets: bytes) -> str | None:
         return None
 
 
-def _typed(prompt: str, clock: Clock) -> str:
+def _typed(prompt: str, deadline: Deadline) -> str:
     secret = asked(prompt)
-    clock.restart()
+    deadline.restart()
     return secret
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import imaplib
 import json
 import poplib
-import smtplib
 import textwrap
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, final
@@ -19,25 +18,26 @@ from sasl.errors import AuthenticationFailed, SASLError, TokenError
 from sasl.policy import Policy, offer
 from sasl.registry import known_mechanisms, lookup
 from sasl.resolution import resolve
+from sasl.text import printable
 from sasl.value import value
 
 from .. import imaplib as imap_binding
 from .. import poplib as pop_binding
 from .. import smtplib as smtp_binding
+from ..binding import connected, log_in
 from ..session import Session
 from . import exits
 from .advice import advice
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Mapping, Sequence
 
     from sasl.credentials import Credentials, Token
 
     from .. import reference
+    from ..binding import Library
     from ..reference import Endpoint, Servers
     from ..reference.token_endpoint import TokenEndpoint
     from ..tokens.google import GoogleTokens
@@ -56,7 +56,7 @@ _NUMBERS: Final = ("turns", "milliseconds")
 _USER: Final = "alice"
 _TIMEOUT: Final = 10.0  # seconds
 _WIDTH: Final = 100
-_ERRORS: Final = (SASLError, OSError, imaplib.IMAP4.error, poplib.error_proto, smtplib.SMTPException)
+_ERRORS: Final = (SASLError, OSError, imaplib.IMAP4.error, poplib.error_proto)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def run(_arguments: argparse.Namespace) -> int:
         if token is source:
             print(f"Tokens come through google-auth, from {endpoint.url}.")
         print("Turns are lines that the client sent for the login; connecting is not in the milliseconds.\n")
-        rows = [_login(protocol, stage, name, over) for protocol in _PROTOCOLS for name, over in _plan(servers)]
+        rows = [_login(protocol, stage, name, over) for protocol in _LIBRARIES for name, over in _plan(servers)]
         _print_table([_HEADINGS, *(row.cells for row in rows)])
         refused = _refused(stage)
         cured = _left_out(source) if isinstance(source, TokenError) else _cured(stage, source, endpoint)
@@ -110,52 +110,19 @@ class Row:
     ok: bool
 
 
-@contextmanager
-def _imap(server: Endpoint, context: ssl.SSLContext, over: str) -> Iterator[imaplib.IMAP4]:
-    if over == "TLS":
-        conn: imaplib.IMAP4 = imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=context, timeout=_TIMEOUT)
-    else:
-        conn = imaplib.IMAP4(server.host, server.port, timeout=_TIMEOUT)
-    with conn:
-        if over == "STARTTLS":
-            conn.starttls(context)
-        yield conn
-
-
-@contextmanager
-def _pop(server: Endpoint, context: ssl.SSLContext, over: str) -> Iterator[poplib.POP3]:
-    if over == "TLS":
-        conn: poplib.POP3 = poplib.POP3_SSL(server.host, server.tls_port, context=context, timeout=_TIMEOUT)
-    else:
-        conn = poplib.POP3(server.host, server.port, timeout=_TIMEOUT)
-    try:
-        if over == "STARTTLS":
-            conn.stls(context)
-        yield conn
-    finally:
-        conn.close()
-
-
-@contextmanager
-def _smtp(server: Endpoint, context: ssl.SSLContext, over: str) -> Iterator[smtplib.SMTP]:
-    # Without a local_hostname smtplib would ask the network for one.
-    settings: Any = {"local_hostname": "localhost", "timeout": _TIMEOUT}
-    if over == "TLS":
-        conn: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.tls_port, context=context, **settings)
-    else:
-        conn = smtplib.SMTP(server.host, server.port, **settings)
-    with conn:
-        if over == "STARTTLS":
-            conn.starttls(context=context)
-        yield conn
-
-
-_PROTOCOLS: Mapping[str, tuple[str, Callable[..., AbstractContextManager[Any]], Callable[..., object]]] = {
-    "IMAP": ("imap", _imap, imap_binding.authenticate),
-    "POP3": ("pop", _pop, pop_binding.authenticate),
-    "SMTP": ("smtp", _smtp, smtp_binding.authenticate),
+_LIBRARIES: Mapping[str, Library[Any, Any]] = {
+    "IMAP": imap_binding.LIBRARY,
+    "POP3": pop_binding.LIBRARY,
+    "SMTP": smtp_binding.LIBRARY,
 }
-"""Which server, how to connect to it with the standard library, how to log in."""
+
+
+def _connected(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContext, over: str) -> Any:
+    """Return a block with a connection of the standard library's, over TLS or STARTTLS."""
+    server: Endpoint = getattr(stage.servers, library.service)
+    if over == "TLS":
+        return connected(library, server.host, server.tls_port, tls=context, timeout=_TIMEOUT)
+    return connected(library, server.host, server.port, starttls=context, timeout=_TIMEOUT)
 
 
 def _plan(servers: Servers) -> list[tuple[str, str]]:
@@ -185,20 +152,21 @@ _CREDENTIALS: Final[Mapping[type, Callable[[_Stage], Credentials]]] = {
 
 
 def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
-    server, connect, authenticate = _PROTOCOLS[protocol]
-    endpoint: Endpoint = getattr(stage.servers, server)
+    library = _LIBRARIES[protocol]
+    endpoint: Endpoint = getattr(stage.servers, library.service)
     known = len(endpoint.sessions)
     begun = time.perf_counter()
     try:
         kind = lookup(name).credentials
         credentials = _CREDENTIALS[kind](stage)
-        with connect(endpoint, stage.with_certificate if kind is External else stage.context, over) as conn:
+        context = stage.with_certificate if kind is External else stage.context
+        with _connected(library, stage, context, over) as conn:
             begun = time.perf_counter()
-            authenticate(conn, credentials, mechanism=name, policy=_policy())
+            log_in(library, conn, credentials, mechanism=name, policy=_policy())
             took = time.perf_counter() - begun
     except _ERRORS as error:
         took = time.perf_counter() - begun
-        outcome, ok = f"FAILED: {type(error).__name__}: {shown(str(error))}", False
+        outcome, ok = f"FAILED: {type(error).__name__}: {printable(str(error))}", False
     else:
         outcome, ok = "logged in", True
     attempts = [attempt for session in list(endpoint.sessions)[known:] for attempt in session.attempts]
@@ -215,20 +183,21 @@ def _refused(stage: _Stage) -> bool:
     servers = stage.servers
     error: Exception | None = None
     try:
-        with _imap(servers.imap, stage.context, "TLS") as conn:
+        with _connected(imap_binding.LIBRARY, stage, stage.context, "TLS") as conn:
             imap_binding.authenticate(conn, Bearer(_USER, servers.tokens["expired"]), mechanism="XOAUTH2")
     except _ERRORS as raised:
         error = raised
     if not isinstance(error, AuthenticationFailed):
-        print(f"FAILED: {type(error).__name__}: {shown(str(error))}" if error else "FAILED: the server took it")
+        print(f"FAILED: {type(error).__name__}: {printable(str(error))}" if error else "FAILED: the server took it")
         return False
     _print_login(servers.imap.sessions[-1])
     challenge = ", ".join(f"{key} {value!r}" for key, value in error.detail.items())
     print()
     _explain("sent", "The user name and the token went out with the command. No trace shows more of them than a size.")
-    _explain("challenge", f"The server did not just say no, it said why in a challenge of JSON: {shown(challenge)}.")
+    told = printable(challenge)
+    _explain("challenge", f"The server did not just say no, it said why in a challenge of JSON: {told}.")
     _explain("answer", "XOAUTH2 answers that by an empty line (OAUTHBEARER by a single ^A), never by the token again.")
-    _explain("verdict", f"Then it refused: {shown(error.response_code or '')}, {shown(error.server_text)!r}.")
+    _explain("verdict", f"Then it refused: {printable(error.response_code or '')}, {printable(error.server_text)!r}.")
     _explain(
         "raised",
         f"{exits.public_name(error)}, which is an imaplib.IMAP4.error too: kind {error.kind!r}, "
@@ -268,7 +237,7 @@ def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool
     server = stage.servers.imap
 
     def connect() -> imaplib.IMAP4:
-        return imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=stage.context, timeout=_TIMEOUT)
+        return imap_binding.LIBRARY.open(server.host, server.tls_port, tls=stage.context, timeout=_TIMEOUT)
 
     known = len(server.sessions)
     try:
@@ -277,7 +246,7 @@ def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool
         with Session(connect, imap_binding.authenticate, Bearer(_USER, source), mechanism="XOAUTH2").connected():
             pass
     except _ERRORS as error:
-        print(f"FAILED: {type(error).__name__}: {shown(str(error))}")
+        print(f"FAILED: {type(error).__name__}: {printable(str(error))}")
         return False
     sessions = list(server.sessions)[known:]
     if [session.identity for session in sessions] != [None, _USER] or len(endpoint.requests) != asked + 1:
@@ -295,13 +264,13 @@ def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool
 # --- how it is printed
 
 
-def _print_login(session: reference.Session) -> None:
+def _print_login(session: reference.Conversation) -> None:
     """Print the lines of a login."""
     who = {"C": "client", "S": "server"}
     lines = [(who[side], text) for side, text in list(session.transcript)]
     first = next(index for index, (_, text) in enumerate(lines) if " AUTHENTICATE " in text)
     for side, text in lines[first : first + 4]:
-        print(f"  {side}  {shown(text)}")
+        print(f"  {side}  {printable(text)}")
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -9,16 +9,16 @@ from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from sasl.credentials import Bearer
 from sasl.errors import Cancelled, ConnectionLost, PolicyViolation, SASLError
 from sasl.policy import Policy
+from sasl.text import printable
 
+from ..binding import log_in
+from ..deadline import Deadline, alarm
 from ..session import with_new_token
 from . import credentials, exits, url
-from .connection import connected, tls_context, tls_facts
-from .deadline import Clock, deadline
+from .connection import connected, library_for, tls_context, tls_facts
 from .outcome import Outcome
-from .text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials
     from sasl.policy import Choice
 
+    from ..binding.login import LoginOptions
     from ..wire.client import Client
-    from .connection import Connection
+    from .connection import AnyLibrary
     from .url import Target
 
 _EPILOG: Final = """\
@@ -69,6 +70,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-initial-response", action="store_true", help="never send one with the command")
     parser.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        type=_option,
+        action="append",
+        default=[],
+        help="an option of the mechanism: realm=example.org, prepare=false",
+    )
+    parser.add_argument(
         "--timeout", metavar="S", type=_seconds, default=30.0, help="seconds for all but typing (default: %(default)g)"
     )
     parser.add_argument("--trace", action="store_true", help="show the exchange, without its secrets, on stderr")
@@ -98,11 +107,11 @@ def _log_in(arguments: argparse.Namespace, outcome: Outcome) -> None:
     target = outcome.target = url.parse(arguments.url)
     if arguments.no_starttls and not (arguments.allow_plaintext or target.implicit_tls):
         raise PolicyViolation("--no-starttls sends the credential in the clear: it wants --allow-plaintext as well")
-    clock = Clock(arguments.timeout)
-    attempt = _Attempt(arguments, target, outcome, clock)
-    clock.restart()  # a passphrase may have been typed
-    given = credentials.obtain(arguments, target.user, clock)
-    outcome.token = isinstance(given, Bearer)
+    deadline = Deadline(arguments.timeout)
+    attempt = _Attempt(arguments, target, outcome, deadline)
+    deadline.restart()  # a passphrase may have been typed
+    given = credentials.obtain(arguments, target.user, deadline)
+    outcome.token = given.is_token
     outcome.authzid = arguments.authzid is not None
     with_new_token(given, attempt)
 
@@ -110,18 +119,19 @@ def _log_in(arguments: argparse.Namespace, outcome: Outcome) -> None:
 class _Attempt:
     """One login on a connection of its own. What is learnt on the way goes into the outcome."""
 
-    def __init__(self, arguments: argparse.Namespace, target: Target, outcome: Outcome, clock: Clock) -> None:
+    def __init__(self, arguments: argparse.Namespace, target: Target, outcome: Outcome, deadline: Deadline) -> None:
         self._target = target
+        self._library = library_for(target.protocol)
         self._outcome = outcome
         self._tried = False
-        self._clock = clock
+        self._deadline = deadline
         self._context: ssl.SSLContext = tls_context(
             arguments.ca, arguments.client_cert, lambda: credentials.asked("Passphrase of the client's key: ")
         )
         self._starttls = "require"
         if arguments.allow_plaintext:
             self._starttls = "never" if arguments.no_starttls else "prefer"
-        self._options: dict[str, Any] = {
+        self._options: LoginOptions = {
             "mechanism": arguments.mechanism,
             "initial_response": False if arguments.no_initial_response else None,
             "policy": Policy(
@@ -129,33 +139,34 @@ class _Attempt:
                 allow=() if arguments.mechanism is None else (arguments.mechanism,),
                 pin=arguments.pin,
             ),
+            "options": dict(arguments.option),
         }
 
     def __call__(self, ready: Credentials) -> None:
         """Connect and log in."""
         self._outcome.second_token = self._tried
         self._tried = True
-        seconds = self._clock.left()
+        seconds = self._deadline.left()
         try:
             with (
-                deadline(seconds),
-                connected(self._target, self._context, starttls=self._starttls, timeout=seconds) as connection,
+                alarm(seconds),
+                connected(self._target, self._context, starttls=self._starttls, timeout=seconds) as conn,
             ):
                 self._outcome.connected = True
-                tls = self._outcome.tls = tls_facts(connection)
+                tls = self._outcome.tls = tls_facts(conn.sock)
                 _log.debug("connected with %s", f"{tls['version']} {tls['cipher']}" if tls else "no TLS")
-                self._authenticate(connection, ready)
-                _take_leave(connection, self._clock)
+                self._authenticate(conn, ready)
+                _take_leave(self._library, conn, self._deadline)
             return
         except TimeoutError:  # between two steps; in one of them it is a ConnectionLost already
             failure = ConnectionLost("the server did not answer in time")
         except ConnectionLost as error:
             failure = error
-        if failure.kind is None and not self._clock.left():
+        if failure.kind is None and not self._deadline.left():
             failure.kind = "timeout"
         raise failure
 
-    def _authenticate(self, connection: Connection, ready: Credentials) -> None:
+    def _authenticate(self, conn: Any, ready: Credentials) -> None:
         outcome = self._outcome
         wires: list[Client] = []
 
@@ -166,7 +177,8 @@ class _Attempt:
                 _log.debug("passed over %s: %s", name, reason)
 
         try:
-            connection.login(ready, watch=watch, **self._options)
+            options: LoginOptions = {**self._options, "watch": watch}
+            log_in(self._library, conn, ready, **options)
         finally:
             for wire in wires:
                 outcome.turns = wire.turns
@@ -174,11 +186,11 @@ class _Attempt:
                 outcome.server_text = wire.server_text
 
 
-def _take_leave(connection: Connection, clock: Clock) -> None:
+def _take_leave(library: AnyLibrary, conn: Any, deadline: Deadline) -> None:
     """End the session as the protocol wants it. It is no matter if that fails: the login is what was asked for."""
     try:
-        with deadline(min(_LONGEST_GOODBYE, clock.left())):
-            connection.logout()
+        with alarm(min(_LONGEST_GOODBYE, deadline.left())):
+            library.leave(conn)
     except Exception:
         pass
 
@@ -208,7 +220,7 @@ class _Escaped(logging.Formatter):
     """One line for each record, nothing in it a control."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown(record.getMessage())
+        return printable(record.getMessage())
 
 
 def _seconds(text: str) -> float:
@@ -219,3 +231,11 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= _LONGEST_TIMEOUT:
         raise ArgumentTypeError("seconds, more than 0")
     return seconds
+
+
+def _option(text: str) -> tuple[str, str | bool]:
+    """Read NAME=VALUE; "true" and "false" are what they say."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier():
+        raise ArgumentTypeError("an option is NAME=VALUE")
+    return name, {"true": True, "false": False}.get(value, value)

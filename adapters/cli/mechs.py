@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sasl.registry import known_mechanisms
-
-from .text import shown
+from sasl.text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +68,7 @@ def _as_cells(row: Mechanism) -> tuple[str, ...]:
     return (
         row.name,
         ", ".join(_sides(row)),
-        shown(row.credentials.__name__),
+        printable(row.credentials.__name__),
         "client" if row.client_first else "server",
         "in the clear" if row.plaintext else "protected",
         str(row.rank),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sasl.base64 import encode
 from sasl.errors import MechanismUnavailable, UsageError
-from sasl.keys import HASHES, ScramKeys
+from sasl.hashes import HASHES
+from sasl.keys import ScramKeys
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret
 

@@ -17,13 +17,14 @@ from sasl.errors import (
     TokenError,
     UsageError,
 )
+from sasl.text import printable
 
 from . import exits
 from .advice import advice
-from .text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TextIO
 
     from .url import Target
 
@@ -95,7 +96,7 @@ class Outcome:
                 "tls": self.tls,
                 "turns": self.turns,
                 "initial_response": self.initial_response,
-                "server_text": shown(self.server_text),
+                "server_text": printable(self.server_text),
                 "error": None
                 if error is None
                 else {
@@ -114,13 +115,13 @@ class Outcome:
         if self.connected:
             _row("tls", f"{self.tls['version']} {self.tls['cipher']}" if self.tls else "none")
         if self.mechanism is not None:
-            _row("mechanism", shown(self.mechanism))
+            _row("mechanism", printable(self.mechanism))
             turns = f"{self.turns} turn" + "s" * (self.turns != 1)
             _row("took", f"{turns}, {'with' if self.initial_response else 'without'} an initial response")
         if self.second_token:
             _row("token", "the first was refused, this is about a second one")
         if self.server_text:
-            _row("it said", shown(self.server_text))
+            _row("it said", printable(self.server_text))
         if self.error is None:
             _row("result", "logged in")
 
@@ -130,11 +131,11 @@ class Outcome:
         if error is None:
             return
         verdict = next(_VERDICTS[family] for family in type(error).__mro__ if family in _VERDICTS)
-        print(f"sasl: {verdict}: {shown(str(error))}", file=sys.stderr)
+        print(f"sasl: {verdict}: {printable(str(error))}", file=sys.stderr)
         if error.response_code:
-            _row("code", shown(error.response_code), file=sys.stderr)
+            _row("code", printable(error.response_code), file=sys.stderr)
         for key, value in error.detail.items():
-            _row(shown(key), shown(value), file=sys.stderr)
+            _row(printable(key), printable(value), file=sys.stderr)
         if self.advice:
             _row("what to do", self.advice, file=sys.stderr)
 
@@ -144,8 +145,8 @@ def _detail(error: SASLError) -> Mapping[str, str]:
     explained = error.detail or getattr(error, "passed_over", {})
     if not explained and str(error) != error.server_text:
         explained = {"message": str(error)}
-    return {shown(key): shown(value) for key, value in explained.items()}
+    return {printable(key): printable(value) for key, value in explained.items()}
 
 
-def _row(name: str, text: str, *, file: object = None) -> None:
-    print(f"  {name:<11} {text}", file=file or sys.stdout)  # type: ignore[arg-type]
+def _row(name: str, text: str, *, file: TextIO | None = None) -> None:
+    print(f"  {name:<11} {text}", file=file)  # None is standard output as it is now

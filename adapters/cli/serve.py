@@ -16,8 +16,8 @@ from sasl.errors import SASLError, UsageError
 
 from ..reference import token_endpoint
 from ..reference.certificates import keep, server_context
+from ..reference.conversation import Settings
 from ..reference.servers import USERS, Listening, known_tokens
-from ..reference.session import Settings
 from ..reference.verifier import Verifier
 from . import exits
 

@@ -10,8 +10,9 @@ They listen at loopback addresses only, hold no mail and discard what they are s
 
 from __future__ import annotations
 
+from .checks import Checks
+from .conversation import Attempt, Conversation, Settings
 from .servers import USERS, Endpoint, Servers, running, serving
-from .session import Attempt, Checks, Session, Settings
 from .verifier import TOKEN_STATES, TokenState, Verifier
 
 __all__ = [
@@ -19,9 +20,9 @@ __all__ = [
     "USERS",
     "Attempt",
     "Checks",
+    "Conversation",
     "Endpoint",
     "Servers",
-    "Session",
     "Settings",
     "TokenState",
     "Verifier",

@@ -10,7 +10,7 @@ from sasl.secret import octets
 from ..wire.imap import LOGIN, TAG, ServerWire, StartTlsServerWire
 from ..wire.imap.arguments import GO_AHEAD, WRONG_NUMBER, Arguments
 from ..wire.line import Line
-from .session import Session
+from .conversation import Conversation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -38,7 +38,7 @@ _ARITY: Final[Mapping[bytes, tuple[int, int]]] = {
 
 
 @final
-class ImapSession(Session):
+class ImapConversation(Conversation):
     """One connection of an IMAP client."""
 
     service = "imap"

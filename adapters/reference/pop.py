@@ -11,7 +11,7 @@ from sasl.secret import octets
 from sasl.steps import FindSecret
 
 from ..wire.pop import APOP, USER, ServerWire, StartTlsServerWire
-from .session import Session
+from .conversation import Conversation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ _KNOWN: Final = _TRANSACTION | {b"USER", b"PASS", b"STLS", b"CAPA", b"QUIT"}
 
 
 @final
-class PopSession(Session):
+class PopConversation(Conversation):
     """One connection of a POP3 client."""
 
     service = "pop"

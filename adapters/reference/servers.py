@@ -16,15 +16,17 @@ from sasl.value import field, value
 
 from .certificates import ADDRESSES, Authority, client_context, issue, server_context, write_pair
 from .connection import Connection
-from .imap import ImapSession
-from .pop import PopSession
-from .session import DEFAULT_SETTINGS, Checks, Session, Settings
-from .smtp import SmtpSession
+from .conversation import DEFAULT_SETTINGS, Conversation, Settings
+from .imap import ImapConversation
+from .pop import PopConversation
+from .smtp import SmtpConversation
 from .verifier import TOKEN_STATES, TokenState, Users, Verifier
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from .checks import Checks
 
 USERS: Final[Mapping[str, str]] = {"alice": "wonderland"}
 """Who can log in, unless the caller says otherwise."""
@@ -50,7 +52,7 @@ class Endpoint:
     host: str
     port: int
     tls_port: int
-    sessions: deque[Session] = field(hidden=True)
+    sessions: deque[Conversation] = field(hidden=True)
 
 
 @final
@@ -112,7 +114,7 @@ async def serving(
     allowed = settings.policy.allow
     verifier = Verifier(users, anonymous="ANONYMOUS" in allowed, common_name=settings.common_name)
     known = known_tokens(users, tokens or {}, verifier)
-    unknown = set(ports or {}) - {name + suffix for name in _SESSIONS for suffix in ("", "s")}
+    unknown = set(ports or {}) - {name + suffix for name in _CONVERSATIONS for suffix in ("", "s")}
     if unknown:
         raise UsageError(f"no such server: {', '.join(sorted(unknown))}")
     async with contextlib.AsyncExitStack() as stack:
@@ -122,7 +124,7 @@ async def serving(
         context = server_context(directory, clients=clients)
         listening = Listening(address, ports or {}, checks(verifier) if checks else verifier, settings, context)
         stack.push_async_callback(listening.stop)
-        imap, pop, smtp = [await listening.endpoint(name) for name in _SESSIONS]
+        imap, pop, smtp = [await listening.endpoint(name) for name in _CONVERSATIONS]
         passwords = {name: password for name, password in users.items() if isinstance(password, str)}
         yield Servers(imap, pop, smtp, directory / "ca.pem", passwords, known, verifier, clients)
 
@@ -167,7 +169,11 @@ def running(
         thread.join()
 
 
-_SESSIONS: Final[Mapping[str, type[Session]]] = {"imap": ImapSession, "pop": PopSession, "smtp": SmtpSession}
+_CONVERSATIONS: Final[Mapping[str, type[Conversation]]] = {
+    "imap": ImapConversation,
+    "pop": PopConversation,
+    "smtp": SmtpConversation,
+}
 
 
 @final
@@ -195,14 +201,14 @@ class Listening:
 
     async def endpoint(self, protocol: str) -> Endpoint:
         """Open the two ports of a server. Raises OSError if one cannot be had."""
-        sessions: deque[Session] = deque(maxlen=self._kept)
+        sessions: deque[Conversation] = deque(maxlen=self._kept)
         port = await self._open(protocol, sessions, implicit_tls=False)
         tls_port = await self._open(protocol, sessions, implicit_tls=True)
         return Endpoint(protocol, self._host, port, tls_port, sessions)
 
-    async def _open(self, protocol: str, sessions: deque[Session], *, implicit_tls: bool) -> int:
+    async def _open(self, protocol: str, sessions: deque[Conversation], *, implicit_tls: bool) -> int:
         def started(connection: Connection) -> None:
-            session = _SESSIONS[protocol](connection, self._verifier, self._settings, self._context, port=port)
+            session = _CONVERSATIONS[protocol](connection, self._verifier, self._settings, self._context, port=port)
             sessions.append(session)
             task = loop.create_task(session.run(implicit_tls=implicit_tls))
             self._dialogues[task] = connection

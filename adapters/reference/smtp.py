@@ -9,7 +9,7 @@ from sasl.errors import ProtocolError
 from sasl.secret import octets
 
 from ..wire.smtp import AUTH_REQUIRED, ServerWire, StartTlsServerWire, mail_auth
-from .session import Session
+from .conversation import Conversation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -26,7 +26,7 @@ _NOT_HERE: Final = frozenset({b"EXPN", b"HELP", b"TURN", b"ETRN", b"BDAT"})
 
 
 @final
-class SmtpSession(Session):
+class SmtpConversation(Conversation):
     """One connection of a submission client.
 
     `authenticated_as` is what the client put into the AUTH parameter of its last MAIL command, or None.

@@ -7,9 +7,10 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
-from sasl.errors import SASLError, UsageError
+from sasl.errors import LimitExceeded, UsageError
+from sasl.hashes import ITERATIONS, SALT
 from sasl.keys import ScramKeys
-from sasl.prep import saslprep
+from sasl.prep import prepare_own, prepare_query
 from sasl.secret import Secret
 from sasl.steps import (
     Accepted,
@@ -27,10 +28,12 @@ from sasl.value import value
 
 from ..verifiers.certificate import folded, identities
 from .certificates import LOCAL
+from .checks import known_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from sasl.registry import Mechanism
     from sasl.steps import Answer, Question
 
 SCOPE: Final = "mail"
@@ -44,9 +47,6 @@ ANONYMOUS: Final = "anonymous"
 
 Users: TypeAlias = "Mapping[str, str | ScramKeys]"
 """Names to passwords, or to what is kept instead of a password."""
-
-_ITERATIONS: Final = 4_096  # of PBKDF2 (RFC 5802 section 5.1)
-_SALT: Final = 16  # octets
 
 
 @final
@@ -78,7 +78,7 @@ class Verifier:
     def __init__(
         self, users: Users, *, anonymous: bool = False, common_name: bool = False, secret: bytes | None = None
     ) -> None:
-        self._users = {_stored(name): _credential(value) for name, value in users.items()}
+        self._users = {prepare_own(name, stored=True): _credential(value) for name, value in users.items()}
         if anonymous and ANONYMOUS in self._users:
             raise UsageError(f"whoever has no name is {ANONYMOUS!r}, which is a user's name here")
         self._anonymous = anonymous
@@ -87,6 +87,7 @@ class Verifier:
         self._stand_ins = [_stand_in(credential) for credential in self._users.values()] or [_stand_in(None)]
         self._derived: dict[str, dict[str, ScramKeys]] = {}
         self._tokens: list[Token] = []
+        self._further: dict[type[Question], Callable[[Any], Any]] = {}
 
     @property
     def answers(self) -> frozenset[type[Question]]:
@@ -96,7 +97,7 @@ class Verifier:
             answers.add(FindSecret)
         if self._anonymous:
             answers.add(CheckAnonymous)
-        return frozenset(answers)
+        return frozenset(answers | self._further.keys())
 
     @property
     def decoy(self) -> tuple[bytes, int, int]:
@@ -105,17 +106,25 @@ class Verifier:
         The two belong together: a pair that no user has would be a stranger's.
         """
         counts = Counter(
-            (credential.iterations, len(credential.salt)) if isinstance(credential, ScramKeys) else (_ITERATIONS, _SALT)
+            (credential.iterations, len(credential.salt)) if isinstance(credential, ScramKeys) else (ITERATIONS, SALT)
             for credential in self._stand_ins
         )
         return self._secret, *counts.most_common(1)[0][0]
+
+    def options(self, row: Mechanism) -> Mapping[str, Any]:
+        """Return what the server script of a row is told: its decoy, where it has one."""
+        return {"decoy": self.decoy} if "decoy" in known_options(row) else {}
+
+    def serve(self, question: type[Question], answer: Callable[[Any], Any]) -> None:
+        """Let a function answer a further type of question: that of a plug-in, which has credentials of its own."""
+        self._further[question] = answer
 
     def add_token(self, value: str, user: str, state: TokenState = "good") -> None:
         """Make a token known; one of the same value is replaced.
 
         Raises UsageError if there is no such user or no such state.
         """
-        name = _stored(user)
+        name = prepare_own(user, stored=True)
         if name not in self._users:
             raise UsageError(f"no such user: {user!r}")
         if state not in TOKEN_STATES:
@@ -140,23 +149,24 @@ class Verifier:
                 return self._find_secret(question.authcid)
             case Authorize():
                 return _authorize(question.identity, question.authzid)
-        return NotImplemented
+        answer = self._further.get(type(question))
+        return NotImplemented if answer is None else answer(question)
 
     # --- users
 
     def _check_password(self, authcid: str, password: Secret) -> Answer:
         """One path, one comparison and one text, whether there is such a user or not."""
-        name = _queried(authcid) or ""
+        name = _query(authcid) or ""
         credential = self._credential_of(name)
         if isinstance(credential, ScramKeys):
             matches = credential.verifies(password)
         else:
-            matches = credential == (_queried(password.reveal()) or "")
+            matches = credential == (_query(password.reveal()) or "")
         return Accepted(name) if matches and name in self._users else Rejected("unknown user or wrong password")
 
     def _find_keys(self, authcid: str, hash_name: str) -> Answer:
         """Derive nothing for the name that is asked for: it would tell whether somebody has it."""
-        name = _queried(authcid) or ""
+        name = _query(authcid) or ""
         credential = self._credential_of(name)
         derived = self._keys(hash_name)
         if isinstance(credential, ScramKeys) and credential.hash != hash_name:
@@ -165,7 +175,7 @@ class Verifier:
         return Record(name, keys) if name in self._users else None
 
     def _find_secret(self, authcid: str) -> Answer:
-        name = _queried(authcid) or ""
+        name = _query(authcid) or ""
         credential = self._credential_of(name)
         if isinstance(credential, ScramKeys):
             return Rejected("the password of this user is not kept")
@@ -188,8 +198,8 @@ class Verifier:
         return self._derived[hash_name]
 
     def _derive(self, name: str, password: Secret, hash_name: str) -> ScramKeys:
-        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:_SALT]
-        return ScramKeys.derive(password, hash_name, salt=salt, iterations=_ITERATIONS)
+        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
+        return ScramKeys.derive(password, hash_name, salt=salt, iterations=ITERATIONS)
 
     # --- certificates and tokens
 
@@ -204,7 +214,7 @@ class Verifier:
         users = [user for user in map(self._user, names) if user is not None]
         if not users:
             return Rejected("the client certificate names no user")
-        wanted = _queried(authzid) if authzid else None
+        wanted = _query(authzid) if authzid else None
         return Accepted(wanted if wanted in users else users[0])
 
     def _user(self, mailbox: str) -> str | None:
@@ -234,7 +244,7 @@ class Verifier:
 
 
 def _credential(value: str | ScramKeys) -> Secret | ScramKeys:
-    return value if isinstance(value, ScramKeys) else Secret(_stored(value))
+    return value if isinstance(value, ScramKeys) else Secret(prepare_own(value, stored=True))
 
 
 def _stand_in(credential: Secret | ScramKeys | None) -> Secret | ScramKeys:
@@ -252,21 +262,14 @@ def _mailbox(name: str) -> str:
 
 
 def _authorize(identity: str, authzid: str | None) -> Answer:
-    if not authzid or _queried(authzid) == identity:
+    if not authzid or _query(authzid) == identity:
         return Accepted(identity)
     return Rejected("nobody may act as another user here", "authorization")
 
 
-def _stored(text: str) -> str:
-    prepared = saslprep(text, stored=True)
-    if not prepared:
-        raise UsageError("a name or a password of which SASLprep leaves nothing (RFC 4013)")
-    return prepared
-
-
-def _queried(text: str) -> str | None:
-    """The form to compare, None for what cannot be prepared: nobody has that name."""
+def _query(text: str) -> str | None:
+    """Return the form to compare, None for what cannot be prepared: nobody has that name."""
     try:
-        return saslprep(text)
-    except SASLError:
+        return prepare_query(text)
+    except LimitExceeded:
         return None

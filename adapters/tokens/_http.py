@@ -11,14 +11,16 @@ import json
 import re
 import socket
 import ssl
-import time
 from http.client import HTTPConnection, HTTPException, IncompleteRead
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from sasl.errors import TokenError, bare
+from sasl.text import printable
 from sasl.value import value
+
+from ..deadline import Deadline, TimedReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,7 +115,7 @@ class Request:
 
     def _send(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], seconds: float) -> Response:
         try:
-            return self._exchange(url, method, body, headers, time.monotonic() + seconds)
+            return self._exchange(url, method, body, headers, Deadline(seconds))
         except TokenError as error:
             failure = error
         except TimeoutError:
@@ -131,7 +133,7 @@ class Request:
         raise failure
 
     def _exchange(
-        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], deadline: float
+        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
     ) -> Response:
         parts = _parts(url, method)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -152,13 +154,13 @@ class Request:
         finally:
             connection.close()
 
-    def _connected(self, parts: SplitResult, deadline: float) -> socket.socket:
+    def _connected(self, parts: SplitResult, deadline: Deadline) -> socket.socket:
         tls = parts.scheme == "https"
         sock = _opened(parts.hostname, parts.port or (443 if tls else 80), deadline)
         if not tls:
             return sock
         try:
-            sock.settimeout(_left(deadline))
+            sock.settimeout(deadline.wait())
             context = self._context or ssl.create_default_context()
             return context.wrap_socket(sock, server_hostname=parts.hostname)
         except BaseException:
@@ -173,7 +175,7 @@ def seconds_of(request: object) -> float:
     return seconds if isinstance(seconds, int | float) else TIMEOUT
 
 
-def _opened(host: str | None, port: int, deadline: float) -> socket.socket:
+def _opened(host: str | None, port: int, deadline: Deadline) -> socket.socket:
     """Connect to the first address that answers. Each has its share of the time: one may be silent."""
     failure = OSError("no address")
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -181,7 +183,7 @@ def _opened(host: str | None, port: int, deadline: float) -> socket.socket:
         sock = None
         try:
             sock = socket.socket(family, kind, protocol)
-            sock.settimeout(_left(deadline) / shares)
+            sock.settimeout(deadline.wait() / shares)
             sock.connect(address)
             return sock
         except BaseException as error:
@@ -196,12 +198,12 @@ def _opened(host: str | None, port: int, deadline: float) -> socket.socket:
 class _Timed:
     """What http.client uses of a socket, with one deadline for all of it: a time-out begins anew with each octet."""
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
 
     def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(_left(self._deadline))
+        self._sock.settimeout(self._deadline.wait())
         self._sock.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -209,28 +211,6 @@ class _Timed:
 
     def close(self) -> None:
         """Do nothing: whoever opened the socket closes it."""
-
-
-class TimedReader(io.RawIOBase):
-    """What comes from a socket until a time of `time.monotonic`. Raises TimeoutError."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock = sock
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(_left(self._deadline))
-        return self._sock.recv_into(buffer)
-
-
-def _left(deadline: float) -> float:
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
 
 
 def _parts(url: str, method: str) -> SplitResult:
@@ -322,7 +302,7 @@ def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:
     if not _CODE.fullmatch(code):
         code, text = f"http_{status}", f"the token endpoint answers with the HTTP status {status}"
     if isinstance(said, str) and said:
-        text += f": {shown(_scrubbed(said, secrets))}"
+        text += f": {printable(_scrubbed(said, secrets), limit=_LONGEST_TEXT)}"
     later = status >= 500 or status in _LATER_STATUS or code in _LATER
     return TokenError(text, code=code, retryable=later, needs_user=not later and code in _NEEDS_USER)
 
@@ -341,8 +321,3 @@ def _scrubbed(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
-
-
-def shown(text: str) -> str:
-    """Return the beginning of a text that others wrote, with all that is not printable escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_LONGEST_TEXT])

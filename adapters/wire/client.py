@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Final, NoReturn, TypeAlias
 
+    from sasl.client_exchange import ClientExchange
     from sasl.errors import Kind
-    from sasl.exchange import ClientExchange
 
     Script: TypeAlias = Callable[[ClientExchange, list[Secret]], Generator[Line, None, None]]
     """The lines of a login command that is no SASL mechanism, each after the server's go-ahead to the one before it.
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 LONGEST_LINE: Final = base64.size(DEFAULT_LIMITS.message) + 1024
 """Octets of one line from the server: the largest challenge and what stands around it."""
-
-NO_CHALLENGE: Final = b"*"
-"""Text that is not base64: what a protocol takes for a challenge that its grammar does not have."""
 
 # What a server may call a no after it has explained it: it is the same no.
 _NOT_ABOUT_THE_MESSAGE: Final = frozenset({"malformed", "limit", "state", "unsupported", "cancelled", "unexpected_ir"})
@@ -79,6 +76,8 @@ class Client:
         self._secrets = [] if secret is None else [secret]  # what a server may say back: it, and how it was sent
         self._clean = ""  # the last text that they were taken out of
         self._script = None if script is None else script(exchange, self._secrets)
+        if script is not None and secret is None:
+            raise UsageError(f"{exchange.name} is a login command: it takes a password", mechanism=exchange.name)
 
     @property
     def cancelled(self) -> bool:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Final, TypeAlias
 
     from sasl.errors import Kind
-    from sasl.exchange import ServerExchange
     from sasl.registry import Mechanism
+    from sasl.server_exchange import ServerExchange
     from sasl.steps import Event
 
     Script: TypeAlias = Generator[Line | None, bytes, "tuple[bytes, bytes] | Refusal"]
@@ -58,7 +58,7 @@ class Server:
 
     `offered` are the mechanisms that were advertised (`sasl.offer`), and the login commands that may be used: what is
     none of them is refused, and a client may say that it saw no -PLUS ("y", RFC 5801 section 5) where there is none;
-    `options` are those of the mechanisms, by name; `authenticated` refuses the command because the session is
+    `options` are those of mechanisms and commands, by name; `authenticated` refuses the command because the session is
     authenticated already.
 
     Attributes:
@@ -138,10 +138,6 @@ class Server:
 
     # --- what they share
 
-    def _authenticate(self, line: bytes, arguments: bytes) -> Line | Question:
-        """Begin the exchange of AUTHENTICATE or AUTH: a command line without its end, and what follows the name."""
-        return self.answered(self._exchanged(line, arguments))
-
     def _run(self, command: str, script: Script) -> Line | Question | None:
         """Begin the script of a login command."""
         self._command, self._script = command, script
@@ -172,11 +168,13 @@ class Server:
 
     def _check(self, user: bytes, password: bytes) -> Event:
         """Begin the check of a user name and a password."""
-        self.exchange = exchange = server(self._command, channel=self._channel, limits=self._limits)
+        options = self._options.get(self._command, _NO_OPTIONS)
+        self.exchange = exchange = server(self._command, channel=self._channel, limits=self._limits, **options)
         event = exchange.start(user)
         return exchange.receive(password) if isinstance(event, Challenge) else event
 
-    def _exchanged(self, line: bytes, arguments: bytes) -> Event:
+    def _authenticate(self, line: bytes, arguments: bytes) -> Event:
+        """Begin the exchange of AUTHENTICATE or AUTH: a command line without its end, and what follows the name."""
         if len(line) + 2 > self.longest_line:
             return TOO_LONG
         if self._authenticated:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT: Final = 1000
 """Characters of a server's text that an error keeps."""
+NO_CHALLENGE: Final = b"*"
+"""Text that is not base64: what a protocol takes for a challenge that its grammar does not have."""
 
 
 def text_of(octets: bytes) -> str:
@@ -30,6 +32,11 @@ def printable(text: str) -> str:
     if not text.isprintable():
         text = "".join([char if char.isprintable() else " " for char in text])
     return text.strip()
+
+
+def challenge_of(line: bytes) -> bytes:
+    """Return the base64 text of a line that begins with "+". Exchange, Stalwart and Migadu send a bare "+"."""
+    return line[2:] if line == b"+" or line.startswith(b"+ ") else NO_CHALLENGE
 
 
 def sized(text: bytes) -> str:

@@ -18,12 +18,15 @@ import trustme
 
 import sasl
 from sasl import registry
+from sasl.adapters.reference import token_endpoint
 
 from ..support.protocols import PROTOCOLS, Protocol, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
+
+    from sasl.adapters.reference.token_endpoint import TokenEndpoint
 
 HANG: Final = "hang"
 """Never answer."""
@@ -243,3 +246,18 @@ def mechanism(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         return name
 
     return register
+
+
+@pytest.fixture(scope="session")
+def _token_endpoint() -> Iterator[TokenEndpoint]:
+    with token_endpoint.running() as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint(_token_endpoint: TokenEndpoint) -> TokenEndpoint:
+    """A token endpoint that nobody has asked yet and that works."""
+    _token_endpoint.requests.clear()
+    _token_endpoint.faults.clear()
+    _token_endpoint.lifetime, _token_endpoint.rotates = 3_600, False
+    return _token_endpoint

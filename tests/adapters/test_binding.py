@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import pickle
+import re
 import socket
 import ssl
 import time
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sasl
-from sasl.adapters import _binding
+from sasl.adapters import deadline
+from sasl.adapters.binding import describe, log_in
 
 from ..support.leaks import locals_of, seen, shown_by
 from ..support.protocols import b64
@@ -205,7 +207,7 @@ def test_watch_is_called_once_before_the_command_with_the_choice_and_the_wire(sp
         watched.append((choice.name, wire.turns, wire))
         assert set(choice.passed_over) - COMMANDS == {"X-OTHER"}
 
-    speech.binding.run(conn, PASSWORD, watch=watch)
+    log_in(speech.binding.LIBRARY, conn, PASSWORD, watch=watch)
     [(name, turns, wire)] = watched
     assert (name, turns, wire.turns, wire.initial_response) == ("PLAIN", 0, 1, True)
     assert wire.server_text in speech.yes.decode()
@@ -487,7 +489,7 @@ def test_the_time_out_holds_for_the_exchange_only(speech: Any, stage: Any) -> No
     seen = []
     conn, _ = stage.play(speech, [*speech.offer("PLAIN"), (None, speech.yes)])
     conn.sock.settimeout(30)
-    speech.binding.run(conn, PASSWORD, timeout=4, watch=lambda *_: seen.append(conn.sock.gettimeout()))
+    log_in(speech.binding.LIBRARY, conn, PASSWORD, timeout=4, watch=lambda *_: seen.append(conn.sock.gettimeout()))
     assert 0 < seen[0] <= 4
     assert conn.sock.gettimeout() == 30
 
@@ -537,7 +539,7 @@ def test_a_turn_does_not_begin_the_time_out_anew(
     name = mechanism(script)
     turns = [(None, speech.challenge(b"and?"))] * 12
     conn, server = stage.play(speech, [*speech.offer(name), *turns])
-    monkeypatch.setattr(_binding, "monotonic", itertools.count(0, 10).__next__)  # ten seconds between two looks
+    monkeypatch.setattr(deadline, "monotonic", itertools.count(0, 10).__next__)  # ten seconds between two looks
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
         speech.binding.authenticate(conn, PASSWORD, timeout=100)
     assert 2 < len(server.heard()) < 10
@@ -567,7 +569,7 @@ def test_a_time_out_is_for_those_who_read_in_their_own_way_too(speech: Any, stag
             conn.file = reader
 
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
-        speech.binding.run(conn, PASSWORD, timeout=0.1, watch=own)
+        log_in(speech.binding.LIBRARY, conn, PASSWORD, timeout=0.1, watch=own)
     assert speech.is_closed(conn)
 
 
@@ -628,7 +630,7 @@ def test_an_interruption_closes_and_leaves_without_the_librarys_frames(
             conn.file = reader
 
     with pytest.raises(type(interruption)) as caught:
-        speech.binding.run(conn, PASSWORD, watch=interrupt)
+        log_in(speech.binding.LIBRARY, conn, PASSWORD, watch=interrupt)
     assert caught.value is interruption
     assert isinstance(wires[0].error, sasl.Cancelled)
     assert speech.is_closed(conn)
@@ -680,18 +682,19 @@ def silent(speech: Any) -> list[Any]:
     ],
     ids=lambda value: repr(value) if isinstance(value, str | bytes) else None,
 )
-def test_what_cannot_be_used_is_the_callers_mistake_before_anything_is_sent(
+def test_what_cannot_be_used_is_the_callers_mistake_before_a_command_is_sent(
     speech: Any, stage: Any, mechanism: Any, credentials: Any
 ) -> None:
     if mechanism in ("IMAP-LOGIN", "POP-USER") and not mechanism.startswith(speech.prefix):
         mechanism = "PLAIN\0"  # the name of another protocol's command
-    conn, server = stage.play(speech, silent(speech))
+    offer = speech.offer("PLAIN", "XOAUTH2", "OAUTHBEARER")
+    conn, server = stage.play(speech, [*offer, (None, "close")])
     with pytest.raises(sasl.UsageError) as caught:
         speech.binding.authenticate(conn, credentials, mechanism=mechanism)
     assert_no_secret(str(caught.value))
     assert not speech.is_closed(conn)
     speech.close(conn)
-    assert len(server.heard()) == (speech.name == "imap")
+    assert len(server.heard()) <= 1  # no more than the question what it offers
 
 
 def test_no_token_is_fetched_to_see_whether_it_can_be_used(speech: Any, stage: Any) -> None:
@@ -800,7 +803,8 @@ def test_debug_output_and_log_show_the_exchange_without_the_credential(
     assert level(speech, conn) == before
     printed = capsys.readouterr()
     assert_no_secret(printed.out + printed.err + caplog.text)
-    said = [line for line in printed.err.splitlines() if line[:2] in ("C:", "S:")]
+    lines = [re.sub(r"  [0-9:.]+ ", "", line, count=1) for line in printed.err.splitlines()]  # imaplib tells the time
+    said = [line for line in lines if line[:2] in ("C:", "S:")]
     assert [record.getMessage() for record in caplog.records] == said
     sent = [line for line in said if line.startswith("C: ") and line.endswith(f"<{len(PLAIN)} octets>")]
     assert len(sent) == 1
@@ -878,15 +882,13 @@ def test_the_frames_of_a_refused_login_do_not_hold_the_password(speech: Any, sta
     assert_no_secret(shown)
 
 
-@pytest.mark.parametrize("call", ["authenticate", "run"])
 @pytest.mark.parametrize("wrong", ["wonderland", b"wonderland", ["wonderland"], {"wonderland"}], ids=repr)
-def test_the_frames_of_a_call_with_a_bare_password_do_not_hold_it(
-    speech: Any, stage: Any, call: str, wrong: Any
-) -> None:
+def test_the_frames_of_a_call_with_a_bare_password_do_not_hold_it(speech: Any, stage: Any, wrong: Any) -> None:
     conn, _ = stage.play(speech, silent(speech))
     with pytest.raises(sasl.UsageError, match=type(wrong).__name__) as caught:
-        getattr(speech.binding, call)(conn, wrong)
-    assert f"in {call}" in local_variables(caught.value)
+        speech.binding.authenticate(conn, wrong)
+    assert "in authenticate" in local_variables(caught.value)
+    assert "in log_in" in local_variables(caught.value)
     assert_no_secret(local_variables(caught.value))
 
 
@@ -1095,7 +1097,7 @@ def test_loopback_is_read_off_the_peers_address(peer: tuple[Any, ...], loopback:
             return peer
 
     sock: Any = Sock()
-    channel = _binding.describe(sock, "imap", "mail.example")
+    channel = describe(sock, "imap", "mail.example")
     assert channel == sasl.Channel(loopback=loopback, service="imap", host="mail.example", port=143)
 
 
@@ -1117,7 +1119,7 @@ def test_the_host_is_described_by_the_name_that_is_looked_up(host: str | None, d
             return "192.0.2.1", 143
 
     sock: Any = Sock()
-    assert _binding.describe(sock, "imap", host).host == described
+    assert describe(sock, "imap", host).host == described
 
 
 def test_oauthbearer_names_a_host_beyond_ascii_as_it_is_looked_up(
@@ -1134,11 +1136,11 @@ def test_oauthbearer_names_a_host_beyond_ascii_as_it_is_looked_up(
 def test_a_socket_in_the_file_system_is_this_machine() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert _binding.describe(ours, "smtp", "/run/lmtp") == sasl.Channel(loopback=True, service="smtp")
+        assert describe(ours, "smtp", "/run/lmtp") == sasl.Channel(loopback=True, service="smtp")
 
 
 def test_a_closed_socket_and_a_pipe_are_described_as_nothing_good() -> None:
     sock = socket.socket()
     sock.close()
-    assert _binding.describe(sock, "imap") == sasl.Channel(service="imap")
-    assert _binding.describe(None, "imap") == sasl.Channel(service="imap")
+    assert describe(sock, "imap") == sasl.Channel(service="imap")
+    assert describe(None, "imap") == sasl.Channel(service="imap")

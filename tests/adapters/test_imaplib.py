@@ -12,7 +12,9 @@ import pytest
 
 import sasl
 import sasl.adapters.imaplib
+from sasl.adapters.binding import log_in
 from sasl.adapters.imaplib import (
+    LIBRARY,
     IMAPConnectionLost,
     IMAPMechanismUnavailable,
     IMAPPolicyViolation,
@@ -251,7 +253,7 @@ def test_a_class_whose_readline_aborts_has_lost_the_connection(imap: Any, stage:
         raise conn.abort("gone")
 
     with pytest.raises(IMAPConnectionLost):
-        sasl.adapters.imaplib.run(conn, PASSWORD, watch=lambda *_: setattr(conn, "readline", abort))
+        log_in(LIBRARY, conn, PASSWORD, watch=lambda *_: setattr(conn, "readline", abort))
 
 
 # --- LOGIN
@@ -263,7 +265,7 @@ def test_a_password_goes_by_login_where_the_server_has_no_mechanism_for_it(imap:
         imap, [*imap.offer("XOAUTH2"), (rb'{tag} LOGIN "al\"ice" "wonder\\land"', imap.yes), imap.noop]
     )
     credentials = sasl.Password('al"ice', "wonder\\land")
-    answer = sasl.adapters.imaplib.run(conn, credentials, watch=lambda choice, _: watched.append(choice.name))
+    answer = log_in(LIBRARY, conn, credentials, watch=lambda choice, _: watched.append(choice.name))
     assert answer == imap.returned
     assert watched == ["IMAP-LOGIN"]
     assert conn.state == "AUTH"

@@ -11,6 +11,7 @@ import pytest
 
 import sasl
 import sasl.adapters.poplib
+from sasl.adapters.binding import log_in
 from sasl.adapters.poplib import (
     POPAuthenticationFailed,
     POPCancelled,
@@ -47,7 +48,7 @@ def test_without_capa_user_and_pass_log_in(pop: Any, stage: Any) -> None:
         pop,
         [(b"CAPA", b"-ERR what?\r\n"), (b"USER alice", b"+OK go on\r\n"), (b"PASS wonderland", pop.yes), pop.noop],
     )
-    assert BINDING.run(conn, PASSWORD, watch=lambda choice, _: watched.append(choice.name)) == pop.returned
+    assert log_in(BINDING.LIBRARY, conn, PASSWORD, watch=lambda choice, _: watched.append(choice.name)) == pop.returned
     assert watched == ["POP-USER"]
     conn.noop()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import imaplib
 import json
-import poplib
-import smtplib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +17,8 @@ from sasl.adapters import reference
 from sasl.adapters.reference import token_endpoint
 from sasl.adapters.session import Session, with_new_token, with_new_token_async
 from sasl.adapters.tokens import google
+
+from ..support.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,14 +61,14 @@ class Mail:
 
     def __init__(self, protocol: str, servers: Servers) -> None:
         self.server = getattr(servers, protocol)
-        self.authenticate = getattr(sasl.adapters, f"{protocol}lib").authenticate
+        self.authenticate = PROTOCOLS[protocol].binding.authenticate
         self.connections: list[Any] = []
         self._context = servers.client_context()
-        self._connect = {"imap": self._imap, "pop": self._pop, "smtp": self._smtp}[protocol]
+        self._protocol = PROTOCOLS[protocol]
         self._before = len(self.server.sessions)
 
     def connect(self) -> Any:
-        conn = self._connect()
+        conn = self._protocol.connect(self.server.tls_port, self._context, host=self.server.host)
         self.connections.append(conn)
         return conn
 
@@ -79,15 +79,6 @@ class Mail:
 
     def session(self, credentials: sasl.Credentials, **options: Any) -> Session[Any]:
         return Session(self.connect, self.authenticate, credentials, **options)
-
-    def _imap(self) -> imaplib.IMAP4:
-        return imaplib.IMAP4_SSL(self.server.host, self.server.tls_port, ssl_context=self._context)
-
-    def _pop(self) -> poplib.POP3:
-        return poplib.POP3_SSL(self.server.host, self.server.tls_port, context=self._context)
-
-    def _smtp(self) -> smtplib.SMTP:
-        return smtplib.SMTP_SSL(self.server.host, self.server.tls_port, "localhost", context=self._context)
 
 
 @pytest.fixture(params=["imap", "pop", "smtp"])

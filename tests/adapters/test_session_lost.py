@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,7 @@ import sasl.adapters.smtplib
 from sasl.adapters import reference
 from sasl.adapters.reference import Settings
 
+from ..support.protocols import PROTOCOLS
 from .conftest import CLOSE, HANG
 
 if TYPE_CHECKING:
@@ -53,25 +54,14 @@ def use(protocol: str, conn: Any) -> object:
 
 def logged_in(protocol: str, servers: Servers, stack: ExitStack, *, drop_in: bool) -> Any:
     """A connection that is logged in; of the library's own class, or of ours."""
-    server, context = getattr(servers, protocol), servers.client_context()
-    module = BINDINGS[protocol] if drop_in else {"imap": imaplib, "pop": poplib, "smtp": smtplib}[protocol]
-    conn: Any
-    if protocol == "imap":
-        conn = module.IMAP4_SSL(server.host, server.tls_port, ssl_context=context)
-        stack.callback(closed, conn)
-    elif protocol == "pop":
-        conn = module.POP3_SSL(server.host, server.tls_port, context=context)
-        stack.callback(conn.close)
-    else:
-        conn = module.SMTP_SSL(server.host, server.tls_port, "localhost", context=context)
-        stack.callback(conn.close)
+    conn = connected(protocol, servers, stack, BINDINGS[protocol] if drop_in else None)
     BINDINGS[protocol].authenticate(conn, PASSWORD)
     return conn
 
 
-def closed(conn: imaplib.IMAP4) -> None:
-    with suppress(OSError):
-        conn.shutdown()
+def connected(protocol: str, servers: Servers, stack: ExitStack, module: Any = None) -> Any:
+    server, context = getattr(servers, protocol), servers.client_context()
+    return stack.enter_context(PROTOCOLS[protocol].connected(server.tls_port, context, module, host=server.host))
 
 
 def at_the_server(server: Endpoint, end: Any) -> None:
@@ -144,20 +134,13 @@ def test_a_connection_that_ends_in_the_login_is_lost(protocol: str) -> None:
 @protocols
 def test_a_refused_login_is_not_a_lost_session(protocol: str) -> None:
     with reference.running() as servers, ExitStack() as stack:
-        server, context = getattr(servers, protocol), servers.client_context()
-        conn: Any
+        conn = connected(protocol, servers, stack)
         if protocol == "imap":
-            conn = imaplib.IMAP4_SSL(server.host, server.tls_port, ssl_context=context)
-            stack.callback(conn.shutdown)
             own = [(conn.login, "alice", "looking-glass"), (conn.select,)]
         elif protocol == "pop":
-            conn = poplib.POP3_SSL(server.host, server.tls_port, context=context)
-            stack.callback(conn.close)
             conn.user("alice")
             own = [(conn.pass_, "looking-glass"), (conn.stat,)]
         else:
-            conn = smtplib.SMTP_SSL(server.host, server.tls_port, "localhost", context=context)
-            stack.callback(conn.close)
             own = [(conn.login, "alice", "looking-glass")]
         errors = [raised(*call) for call in own]
         errors.append(raised(BINDINGS[protocol].authenticate, conn, sasl.Password("alice", "looking-glass")))
@@ -169,10 +152,7 @@ def test_a_refused_login_is_not_a_lost_session(protocol: str) -> None:
 def test_a_sender_without_a_login_has_to_log_in_anew() -> None:
     """As where Microsoft forgets the login of a token that has expired."""
     with reference.running() as servers, ExitStack() as stack:
-        context = servers.client_context()
-        conn = smtplib.SMTP_SSL(servers.smtp.host, servers.smtp.tls_port, "localhost", context=context)
-        stack.callback(conn.close)
-        error = raised(mail, conn)
+        error = raised(mail, connected("smtp", servers, stack))
         assert isinstance(error, smtplib.SMTPSenderRefused)
         assert sasl.adapters.smtplib.is_session_lost(error)
 
@@ -217,7 +197,7 @@ def test_a_server_that_does_not_answer_in_time_is_lost_and_stays_so(speech: Any,
 
 def test_what_a_connection_says_that_was_closed_by_a_binding_is_that_it_is_gone(imap: Any, stage: Any) -> None:
     conn = ready(imap, stage, b"* BYE x\r\n", CLOSE)
-    imap.binding._close(conn)
+    imap.binding.LIBRARY.close(conn)
     assert imap.binding.is_session_lost(raised(conn.select))
     assert imap.binding.is_session_lost(raised(conn.noop))
 

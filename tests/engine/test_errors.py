@@ -9,6 +9,7 @@ import pytest
 
 import sasl
 from sasl import errors
+from sasl.errors import place_of
 
 FAMILY: dict[type[sasl.SASLError], type[Exception]] = {
     sasl.SASLError: Exception,
@@ -128,3 +129,17 @@ def test_an_error_survives_pickling(error: sasl.SASLError) -> None:
 def test_a_verdict_survives_pickling(verdict: Exception) -> None:
     copied = pickle.loads(pickle.dumps(verdict))
     assert (repr(copied), str(copied)) == (repr(verdict), str(verdict))
+
+
+def test_the_place_of_an_error_is_that_of_its_last_frame() -> None:
+    def fails() -> None:
+        raise ValueError("secret")
+
+    with pytest.raises(ValueError, match="secret") as raised:
+        fails()
+    line = fails.__code__.co_firstlineno + 1
+    assert place_of(raised.value) == f"{__file__}:{line}"
+
+
+def test_an_error_that_was_never_raised_has_no_place() -> None:
+    assert place_of(ValueError("secret")) == "unknown place"

@@ -1,4 +1,4 @@
-"""Stored SCRAM keys and what a client keeps of a login (RFC 5802 section 3): all forms, and no secret seen."""
+"""Stored SCRAM keys (RFC 5802 section 3): all forms, and no secret seen."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import json
 import pickle
 import shutil
 import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,8 +19,9 @@ from hypothesis import strategies as st
 
 import sasl
 import sasl.spec
-from sasl import KeyCache, ScramKeys, Secret, UsageError
-from sasl.keys import HASHES, ClientKeys, derive, fingerprint
+from sasl import ScramKeys, Secret, UsageError
+from sasl.hashes import DIGEST_SIZES, HASHES
+from sasl.keys import derive
 from sasl.prep import saslprep
 
 if TYPE_CHECKING:
@@ -41,6 +40,10 @@ VECTORS = [vector for vector in sasl.spec.vectors("scram") if vector.derived]
 def pencil() -> ScramKeys:
     """The keys of RFC 7677 section 3."""
     return ScramKeys.derive("pencil", salt=SALT)
+
+
+def test_the_sizes_of_the_keys_are_those_of_the_hashes() -> None:
+    assert {name: hashlib.new(name).digest_size for name in HASHES.values()} == DIGEST_SIZES
 
 
 # --- derived
@@ -353,18 +356,9 @@ def test_dovecot_and_we_verify_what_the_other_prints(mechanism: str) -> None:
 
 HOLDERS: dict[str, Callable[[bytes], Any]] = {
     "ScramKeys": lambda key: ScramKeys("sha256", SALT, 4096, key, key),
-    "ClientKeys": lambda key: ClientKeys(key, key),
     "Record": lambda key: sasl.Record("joe", ScramKeys("sha256", SALT, 4096, key, key)),
     "a key": lambda key: ScramKeys("sha256", SALT, 4096, key, key).stored_key,
-    "KeyCache": lambda key: cache_of(ClientKeys(key, key)),
 }
-LOGIN = ("sha256", "joe-the-user", SALT, 4096, b"fingerprint-16-o")
-
-
-def cache_of(keys: ClientKeys, bound: int = 4) -> KeyCache:
-    cache = KeyCache(bound)
-    cache[LOGIN] = keys
-    return cache
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
@@ -373,8 +367,6 @@ def test_keys_are_not_shown(holder: str) -> None:
     held = HOLDERS[holder](key)
     for text in (repr(held), str(held), f"{held} {held!r}", "%s %r" % (held, held), str([held])):  # noqa: UP031
         assert "KEY" not in text
-        assert "joe-the-user" not in text
-        assert "fingerprint" not in text
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
@@ -389,7 +381,7 @@ def test_keys_leave_in_no_copy(holder: str, how: Callable[[Any], object]) -> Non
         how(HOLDERS[holder](b"K" * 32))
 
 
-@pytest.mark.parametrize("holder", ["ScramKeys", "ClientKeys", "Record"])
+@pytest.mark.parametrize("holder", ["ScramKeys", "Record"])
 @pytest.mark.parametrize("export", [dataclasses.asdict, dataclasses.astuple])
 def test_keys_are_not_exported_with_their_holder(holder: str, export: Any) -> None:
     with pytest.raises(TypeError, match="neither pickled nor copied"):
@@ -399,22 +391,18 @@ def test_keys_are_not_exported_with_their_holder(holder: str, export: Any) -> No
 def test_what_is_shown_is_what_a_client_gets_to_see(pencil: ScramKeys) -> None:
     assert repr(pencil) == "ScramKeys(hash='sha256', salt=<16 octets>, iterations=4096, keys=***)"
     assert repr(pencil.stored_key) == "<32 octets>"
-    assert repr(ClientKeys(b"K", b"K")) == "ClientKeys(***)"
-    assert repr(cache_of(ClientKeys(b"K", b"K"))) == "<KeyCache of 1 logins>"
 
 
 def test_keys_are_octets_to_whoever_computes_with_them(pencil: ScramKeys) -> None:
     assert pencil.stored_key == base64.b64decode(STORED)
     assert hmac.digest(pencil.server_key, b"x", "sha256") == hmac.digest(base64.b64decode(SERVER), b"x", "sha256")
-    assert b"%s" % ClientKeys(b"client", b"server").client_key == b"client"
 
 
 def test_keys_are_frozen(pencil: ScramKeys) -> None:
-    for value, name in ((pencil, "iterations"), (ClientKeys(b"", b""), "client_key")):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(value, name, 1)
-        with pytest.raises((AttributeError, TypeError)):
-            value.another = 1  # type: ignore[attr-defined]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        pencil.iterations = 1  # type: ignore[misc]
+    with pytest.raises((AttributeError, TypeError)):
+        pencil.another = 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("part", ["hash", "salt", "iterations", "stored_key", "server_key"])
@@ -441,88 +429,3 @@ def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch, pen
 def test_keys_have_no_hash(pencil: ScramKeys) -> None:
     with pytest.raises(TypeError, match="unhashable"):
         hash(pencil)
-
-
-# --- what a client keeps
-
-
-def login(number: int) -> Any:
-    return ("sha256", f"user{number}", SALT, 4096, fingerprint("pencil"))
-
-
-def test_keys_are_kept_for_a_login_and_for_no_other() -> None:
-    cache, keys = KeyCache(), ClientKeys(b"client", b"server")
-    cache[login(1)] = keys
-    assert cache.get(login(1)) is keys
-    name, user, salt, iterations, print_ = login(1)
-    for other in (
-        ("sha1", user, salt, iterations, print_),
-        (name, "user2", salt, iterations, print_),
-        (name, user, b"another salt", iterations, print_),
-        (name, user, salt, 8192, print_),
-        (name, user, salt, iterations, fingerprint("crayon")),
-    ):
-        assert cache.get(other) is None
-    assert len(cache) == 1
-
-
-def test_the_one_that_was_not_used_for_longest_goes_first() -> None:
-    cache, keys = KeyCache(3), ClientKeys(b"client", b"server")
-    for number in (1, 2, 3):
-        cache[login(number)] = keys
-    cache.get(login(1))
-    cache[login(2)] = keys
-    cache[login(4)] = keys
-    assert [number for number in (1, 2, 3, 4) if cache.get(login(number))] == [1, 2, 4]
-    assert len(cache) == 3
-
-
-def test_a_bound_of_0_keeps_nothing() -> None:
-    cache = cache_of(ClientKeys(b"client", b"server"), 0)
-    assert (len(cache), cache.get(LOGIN)) == (0, None)
-    assert cache  # a cache all the same, where somebody asks `if keys`
-
-
-def test_a_cache_forgets_on_request() -> None:
-    cache = cache_of(ClientKeys(b"client", b"server"))
-    cache.clear()
-    assert (len(cache), cache.get(LOGIN)) == (0, None)
-
-
-@pytest.mark.parametrize("bound", [-1, None, "7", 1.5], ids=repr)
-def test_a_bound_is_a_number(bound: Any) -> None:
-    with pytest.raises(UsageError, match="a number of logins"):
-        KeyCache(bound)
-
-
-def test_threads_share_a_cache() -> None:
-    cache = KeyCache(8)
-
-    def use(worker: int) -> int:
-        keys = ClientKeys(b"%d" % worker, b"server")
-        for number in range(2_000):
-            cache[login((number * worker) % 16)] = keys
-            found = cache.get(login(number % 16))
-            assert found is None or found.server_key == b"server"
-            assert len(cache) <= 9  # one more for as long as it takes
-        return worker
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            assert sorted(pool.map(use, range(8))) == list(range(8))
-    finally:
-        sys.setswitchinterval(interval)
-    assert len(cache) == 8
-
-
-def test_a_fingerprint_tells_passwords_apart_in_this_process_only(secret: str) -> None:
-    assert fingerprint(secret) == fingerprint(secret)
-    assert fingerprint(secret) != fingerprint(secret + "x")
-    assert len(fingerprint("\ud800")) == 16
-    code = f"from sasl.keys import fingerprint; print(fingerprint({secret!r}).hex())"
-    run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=20)
-    assert len(run.stdout.strip()) == 32
-    assert run.stdout.strip() != fingerprint(secret).hex()
-    assert hashlib.blake2b(secret.encode(), digest_size=16).digest() != fingerprint(secret)

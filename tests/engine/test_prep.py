@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sasl
-from sasl import prep
-from sasl.prep import has_controls, prepared_secret, saslprep
+from sasl import Secret, unicode
+from sasl.prep import has_controls, prepare_kept, prepare_own, prepare_query, prepared_secret, saslprep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,7 +173,7 @@ def test_the_work_grows_as_the_text_does(make: Callable[[int], str], monkeypatch
 
     def work(text: str) -> int:
         counted = Counted()
-        monkeypatch.setattr(prep, "_UNICODE", counted)
+        monkeypatch.setattr(unicode, "_UNICODE", counted)
         saslprep(text, stored="\u0378" not in text, limit=len(text) * 20)
         return counted.characters
 
@@ -260,7 +260,8 @@ def test_what_is_remembered_goes_with_the_secret_and_is_not_shown() -> None:
 
 
 def test_plain_ascii_needs_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "stringprep", None)  # an import now fails
+    monkeypatch.delattr(sasl, "unicode")
+    monkeypatch.setitem(sys.modules, "sasl.unicode", None)  # an import now fails
     text = "user@example.com"
     assert saslprep(text) is text  # no copy either
     assert saslprep(text, stored=True) is text
@@ -299,3 +300,49 @@ def test_the_limit_of_an_exchange_reaches_the_preparation(leaks: Callable[[BaseE
         exchange.start()
     longer = sasl.client("PLAIN", sasl.Password("joe", "x" * 2000), limits=sasl.Limits(prep_characters=2000))
     assert longer.start() == b"\0joe\0" + b"x" * 2000
+
+
+# --- prepare, or refuse
+
+NOTHING_LEFT = ("", "\u00ad", "\u200b\u2060")
+REFUSED = ("a\x07", "\u0221\u06ddz\x00", "\u0627a")
+
+
+@pytest.mark.parametrize("text", NOTHING_LEFT, ids=ascii)
+@pytest.mark.parametrize("kind", [str, Secret])
+def test_a_name_or_password_of_ours_of_which_nothing_is_left_is_refused(kind: Any, text: str) -> None:
+    with pytest.raises(sasl.UsageError, match="leaves nothing"):
+        prepare_own(kind(text))
+
+
+@pytest.mark.parametrize("kind", [str, Secret])
+def test_a_name_or_password_of_ours_is_prepared_or_refused_as_saslprep_does(kind: Any) -> None:
+    assert prepare_own(kind("e\u0301")) == "\u00e9"
+    assert prepare_own(kind("\u0378")) == "\u0378"
+    with pytest.raises(sasl.UsageError, match="does not assign"):
+        prepare_own(kind("\u0378"), stored=True)
+    with pytest.raises(sasl.LimitExceeded):
+        prepare_own(kind("\u00e9" * 9), limit=8)
+
+
+@pytest.mark.parametrize("text", NOTHING_LEFT + REFUSED, ids=ascii)
+def test_what_a_peer_sent_has_no_form_where_it_cannot_be_prepared(text: str) -> None:
+    assert prepare_query(text) is None
+    assert prepare_kept(text) is None
+
+
+def test_what_a_peer_sent_has_its_prepared_form() -> None:
+    assert prepare_query("e\u0301") == "\u00e9"
+    with pytest.raises(sasl.LimitExceeded):
+        prepare_query("\u00e9" * 9, limit=8)
+
+
+def test_a_password_that_is_kept_is_prepared_or_none_at_all() -> None:
+    assert prepare_kept("e\u0301") == "\u00e9"
+    assert prepare_kept(Secret("e\u0301")) == "\u00e9"
+    assert prepare_kept("\u00e9" * 9, limit=8) is None
+    assert prepare_kept("e\u0301", prepare=False) == "e\u0301"
+    assert prepare_kept("", prepare=False) is None
+    for value in (None, b"octets", 7, object()):
+        assert prepare_kept(value) is None
+        assert prepare_kept(value, prepare=False) is None

@@ -83,9 +83,9 @@ def connect(dialogue: Dialogue, sock: Any) -> Any:
 def repeated() -> Iterator[None]:
     """Let all nonces be the same, and no key be derived twice: what is proved in a dialogue can be replayed then."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sasl.mechanisms.scram, "_new_nonce", lambda: b"fyko+d2lbbFgONRv9qkxdawL")
+        patch.setattr(sasl.mechanisms.scram, "new_nonce", lambda: b"fyko+d2lbbFgONRv9qkxdawL")
         patch.setattr(sasl.mechanisms.scram, "derive", _derive)
-        patch.setattr(sasl.mechanisms.digest_md5, "_new_nonce", lambda: b"OA6MG9tEQGm2hh/yE+4lZ5Ap")
+        patch.setattr(sasl.mechanisms.digest_md5, "new_nonce", lambda: b"OA6MG9tEQGm2hh/yE+4lZ5Ap")
         patch.setattr(sasl.mechanisms.cram_md5, "_new_challenge", lambda host: b"<1896.697170952@localhost>")
         patch.setattr(sasl.adapters.channel_binding, "end_point", _end_point)
         patch.setattr(sasl.adapters.reference.pop, "secrets", SimpleNamespace(token_hex=lambda size: "7e" * size))

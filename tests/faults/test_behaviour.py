@@ -740,7 +740,7 @@ WRAPPED: Final = {
     "token == stale",
     "token.value == presented",
     "known.value != token.value",
-    "credential == (_queried(password.reveal()) or '')",
+    "credential == (_query(password.reveal()) or '')",
 }
 """Comparisons of a `Secret` with a `Secret`, which is hmac.compare_digest."""
 

@@ -37,10 +37,12 @@ import pytest
 import sasl
 import sasl.spec
 from sasl import AccessToken, Bearer, CheckPassword, CheckToken, Password, ScramKeys, Secret
+from sasl.adapters.binding import log_in
 from sasl.adapters.cli import main
 from sasl.adapters.wire import imap, pop, smtp
 from sasl.adapters.wire.line import Line
-from sasl.keys import ClientKeys, Key, KeyCache, fingerprint
+from sasl.keys import Key
+from sasl.mechanisms._scram_keys import ClientKeys, KeyCache, fingerprint
 from sasl.prep import saslprep
 
 from ..support.leaks import chain, locals_of, reachable, seen, shown_by, walked
@@ -176,8 +178,8 @@ def binding(life: Life, dialogue: Dialogue, fault: Fault | None = None) -> None:
         options = dict(dialogue.options)
         options.pop("drop_in", None)
         credentials = options.pop("credentials")
-        run = PROTOCOLS[dialogue.protocol].binding.run
-        run(
+        log_in(
+            PROTOCOLS[dialogue.protocol].binding.LIBRARY,
             conn,
             credentials,
             policy=IN_THE_CLEAR,

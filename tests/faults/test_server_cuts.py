@@ -17,9 +17,9 @@ import pytest
 import sasl.spec
 from sasl.adapters.reference.certificates import ServerContext
 from sasl.adapters.reference.connection import Connection
-from sasl.adapters.reference.imap import ImapSession
-from sasl.adapters.reference.pop import PopSession
-from sasl.adapters.reference.smtp import SmtpSession
+from sasl.adapters.reference.imap import ImapConversation
+from sasl.adapters.reference.pop import PopConversation
+from sasl.adapters.reference.smtp import SmtpConversation
 
 from ..support.leaks import reachable, seen
 from .conftest import PASSWORD, SETTINGS, TOKENS, UNICODE_PASSWORD, WRONG, Checks
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sasl.adapters.reference import Servers
-    from sasl.adapters.reference.session import Session
+    from sasl.adapters.reference.conversation import Conversation
 
     from .peer import Dialogue
 
 PIECES: Final = [case for case in sasl.spec.cases("fault_injection") if case.expect == "same-result"]
 NAMES: Final = {"imap": "imap", "pop3": "pop", "smtp": "smtp"}
-SESSIONS: Final[dict[str, Any]] = {"imap": ImapSession, "pop": PopSession, "smtp": SmtpSession}
+SESSIONS: Final[dict[str, Any]] = {"imap": ImapConversation, "pop": PopConversation, "smtp": SmtpConversation}
 SECRETS: Final = (PASSWORD, WRONG, UNICODE_PASSWORD, *TOKENS.values())
 SCRIPTED: Final = ("two-lines", "gmail", "asked-again")  # said by no server of ours
 
@@ -76,7 +76,9 @@ class Transport(asyncio.Transport):
         pass
 
 
-async def served(servers: Servers, dialogue: Dialogue, pieces: Iterator[bytes], event: str) -> tuple[Session, bytes]:
+async def served(
+    servers: Servers, dialogue: Dialogue, pieces: Iterator[bytes], event: str
+) -> tuple[Conversation, bytes]:
     """Run a session to its end: the client sends some pieces, and then something happens to it."""
     transport, sessions = Transport(dialogue), []
     context = context_with(dialogue.certificate)
@@ -129,7 +131,7 @@ def recorded(dialogues: dict[str, Dialogue], protocol: str) -> list[Dialogue]:
     return [dialogue for dialogue in found if not dialogue.name.endswith(SCRIPTED)]
 
 
-def outcomes(session: Session) -> list[str]:
+def outcomes(session: Conversation) -> list[str]:
     return [attempt.outcome for attempt in session.attempts]
 
 

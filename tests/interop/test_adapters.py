@@ -7,48 +7,29 @@ import imaplib
 import poplib
 import smtplib
 import ssl
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import sasl
-import sasl.adapters.imaplib
-import sasl.adapters.poplib
-import sasl.adapters.smtplib
+
+from ..support.protocols import PROTOCOLS
+from ..support.servers import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
     from .dovecot import Dovecot
 
 MECHANISMS = ("PLAIN", "XOAUTH2", "OAUTHBEARER")
-LIBRARIES: dict[str, ModuleType] = {"imap": imaplib, "pop": poplib, "smtp": smtplib}
-BINDINGS: dict[str, ModuleType] = {
-    "imap": sasl.adapters.imaplib,
-    "pop": sasl.adapters.poplib,
-    "smtp": sasl.adapters.smtplib,
-}
-CLASSES = {"imap": "IMAP4", "pop": "POP3", "smtp": "SMTP"}
 YES: dict[str, object] = {
     "imap": ("OK", [b"Logged in"]),
     "pop": b"+OK Logged in.",
     "smtp": (235, b"2.7.0 Logged in."),
 }
 CODES = {"imap": "AUTHENTICATIONFAILED", "pop": "AUTH", "smtp": "535 5.7.8"}
-REFUSED: dict[str, type[Exception]] = {
-    "imap": imaplib.IMAP4.error,
-    "pop": poplib.error_proto,
-    "smtp": smtplib.SMTPAuthenticationError,
-}
-UNSUPPORTED: dict[str, type[Exception]] = {
-    "imap": imaplib.IMAP4.error,
-    "pop": poplib.error_proto,
-    "smtp": smtplib.SMTPException,
-}
-
-protocols = pytest.mark.parametrize("protocol", list(LIBRARIES))
+protocols = pytest.mark.parametrize("protocol", list(PROTOCOLS))
 mechanisms = pytest.mark.parametrize("mechanism", MECHANISMS)
 tls = pytest.mark.parametrize("implicit", [True, False], ids=["implicit-tls", "starttls"])
 classes = pytest.mark.parametrize("drop_in", [False, True], ids=["library-class", "drop-in-class"])
@@ -57,25 +38,10 @@ classes = pytest.mark.parametrize("drop_in", [False, True], ids=["library-class"
 @contextmanager
 def connected(server: Dovecot, protocol: str, *, implicit: bool = True, drop_in: bool = False) -> Iterator[Any]:
     """A connection over TLS, of the library's class or of ours."""
-    module = (BINDINGS if drop_in else LIBRARIES)[protocol]
-    port, context = server.port(protocol, implicit=implicit), server.context()
-    argument = "ssl_context" if protocol == "imap" else "context"
-    if implicit:
-        conn = getattr(module, CLASSES[protocol] + "_SSL")("localhost", port, **{argument: context})
-    else:
-        conn = getattr(module, CLASSES[protocol])("localhost", port)
-        start_tls = conn.stls if protocol == "pop" else conn.starttls
-        start_tls(**{argument: context})
-    try:
+    spoken = PROTOCOLS[protocol]
+    module, port = spoken.binding if drop_in else None, server.port(protocol, implicit=implicit)
+    with spoken.connected(port, server.context(), module, implicit=implicit, host=HOST) as conn:
         yield conn
-    finally:
-        close(conn)
-
-
-def close(conn: Any) -> None:
-    """Close without a farewell: a test may have ended the session, or the connection."""
-    with suppress(OSError):
-        conn.shutdown() if isinstance(conn, imaplib.IMAP4) else conn.close()
 
 
 def credential(server: Dovecot, mechanism: str, kind: str = "good", length: int = 300) -> sasl.Password | sasl.Bearer:
@@ -112,7 +78,7 @@ def test_a_good_credential_logs_in(
 ) -> None:
     who = credential(dovecot, mechanism, length=length)
     with connected(dovecot, protocol, implicit=implicit) as conn:
-        answer = BINDINGS[protocol].authenticate(conn, who, mechanism=mechanism, initial_response=initial)
+        answer = PROTOCOLS[protocol].binding.authenticate(conn, who, mechanism=mechanism, initial_response=initial)
 
         assert answer == YES[protocol]
         assert is_logged_in(conn, dovecot)
@@ -143,9 +109,9 @@ def test_the_drop_in_class_logs_in(
 def test_a_refusal_is_an_error_of_ours_and_of_the_library_and_a_second_login_succeeds(
     dovecot: Dovecot, *, protocol: str, mechanism: str, kind: str, implicit: bool
 ) -> None:
-    authenticate = BINDINGS[protocol].authenticate
+    authenticate = PROTOCOLS[protocol].binding.authenticate
     with connected(dovecot, protocol, implicit=implicit) as conn:
-        with pytest.raises(REFUSED[protocol]) as refused:
+        with pytest.raises(PROTOCOLS[protocol].refused) as refused:
             authenticate(conn, credential(dovecot, mechanism, kind), mechanism=mechanism)
 
         assert_refused(refused.value, dovecot, protocol, mechanism)
@@ -170,7 +136,7 @@ def assert_refused(error: Any, server: Dovecot, protocol: str, mechanism: str) -
 @protocols
 def test_the_drop_in_class_serves_a_second_login_after_a_refusal(dovecot: Dovecot, protocol: str) -> None:
     with connected(dovecot, protocol, drop_in=True) as conn:
-        with pytest.raises(REFUSED[protocol]) as refused:
+        with pytest.raises(PROTOCOLS[protocol].refused) as refused:
             conn.login("alice", "looking-glass")
 
         assert_refused(refused.value, dovecot, protocol, "SCRAM-SHA-256")
@@ -182,8 +148,8 @@ def test_the_drop_in_class_serves_a_second_login_after_a_refusal(dovecot: Doveco
 @protocols
 def test_the_token_of_another_user_is_refused(dovecot: Dovecot, protocol: str, mechanism: str) -> None:
     who = sasl.Bearer("bob", dovecot.token())
-    with connected(dovecot, protocol) as conn, pytest.raises(REFUSED[protocol]) as refused:
-        BINDINGS[protocol].authenticate(conn, who, mechanism=mechanism)
+    with connected(dovecot, protocol) as conn, pytest.raises(PROTOCOLS[protocol].refused) as refused:
+        PROTOCOLS[protocol].binding.authenticate(conn, who, mechanism=mechanism)
 
     assert_refused(refused.value, dovecot, protocol, mechanism)
 
@@ -196,16 +162,19 @@ def test_a_password_may_have_any_letters(dovecot: Dovecot, *, protocol: str, use
         if drop_in:
             assert conn.login(user, dovecot.users[user]) == YES[protocol]
         else:
-            assert BINDINGS[protocol].authenticate(conn, sasl.Password(user, dovecot.users[user])) == YES[protocol]
+            assert (
+                PROTOCOLS[protocol].binding.authenticate(conn, sasl.Password(user, dovecot.users[user]))
+                == YES[protocol]
+            )
 
 
 @protocols
 def test_an_authzid_that_is_oneself_is_accepted_and_another_refused(dovecot: Dovecot, protocol: str) -> None:
     password = dovecot.users["alice"]
     with connected(dovecot, protocol) as conn:
-        with pytest.raises(REFUSED[protocol]) as refused:
-            BINDINGS[protocol].authenticate(conn, sasl.Password("alice", password, authzid="bob"))
-        answer = BINDINGS[protocol].authenticate(conn, sasl.Password("alice", password, authzid="alice"))
+        with pytest.raises(PROTOCOLS[protocol].refused) as refused:
+            PROTOCOLS[protocol].binding.authenticate(conn, sasl.Password("alice", password, authzid="bob"))
+        answer = PROTOCOLS[protocol].binding.authenticate(conn, sasl.Password("alice", password, authzid="alice"))
 
     assert isinstance(refused.value, sasl.AuthenticationFailed)
     assert answer == YES[protocol]
@@ -222,7 +191,7 @@ def test_a_token_is_asked_for_at_the_login_and_only_then(dovecot: Dovecot, proto
     who = sasl.Bearer(dovecot.mailbox, source)
     for logins in (1, 2):
         with connected(dovecot, protocol) as conn:
-            assert BINDINGS[protocol].authenticate(conn, who) == YES[protocol]
+            assert PROTOCOLS[protocol].binding.authenticate(conn, who) == YES[protocol]
         assert len(asked) == logins
 
 
@@ -230,23 +199,20 @@ def test_a_token_is_asked_for_at_the_login_and_only_then(dovecot: Dovecot, proto
 def test_without_tls_no_password_is_sent_unless_the_policy_allows_it(dovecot: Dovecot, protocol: str) -> None:
     who = credential(dovecot, "PLAIN")
     port = dovecot.port(protocol, implicit=False)
-    conn = getattr(LIBRARIES[protocol], CLASSES[protocol])("localhost", port)
-    try:
+    with PROTOCOLS[protocol].connected(port, host=HOST) as conn:
         with pytest.raises(sasl.PolicyViolation):
-            BINDINGS[protocol].authenticate(conn, who, mechanism="PLAIN")
+            PROTOCOLS[protocol].binding.authenticate(conn, who, mechanism="PLAIN")
         assert still_answers(conn)
 
         policy = sasl.Policy(plaintext="loopback")
-        assert BINDINGS[protocol].authenticate(conn, who, mechanism="PLAIN", policy=policy) == YES[protocol]
-    finally:
-        close(conn)
+        assert PROTOCOLS[protocol].binding.authenticate(conn, who, mechanism="PLAIN", policy=policy) == YES[protocol]
 
 
 @protocols
 def test_a_password_does_not_go_to_a_server_that_takes_tokens_only(tokens_only: Dovecot, protocol: str) -> None:
     with connected(tokens_only, protocol) as conn:
-        with pytest.raises(UNSUPPORTED[protocol]) as refused:
-            BINDINGS[protocol].authenticate(conn, credential(tokens_only, "PLAIN"))
+        with pytest.raises(PROTOCOLS[protocol].error) as refused:
+            PROTOCOLS[protocol].binding.authenticate(conn, credential(tokens_only, "PLAIN"))
         assert still_answers(conn)
 
     # Dovecot has LOGINDISABLED there, but goes on to list USER.
@@ -257,7 +223,7 @@ def test_a_password_does_not_go_to_a_server_that_takes_tokens_only(tokens_only: 
 @protocols
 def test_a_bearer_uses_the_one_mechanism_that_a_server_has(tokens_only: Dovecot, protocol: str) -> None:
     with connected(tokens_only, protocol) as conn:
-        assert BINDINGS[protocol].authenticate(conn, credential(tokens_only, "XOAUTH2")) == YES[protocol]
+        assert PROTOCOLS[protocol].binding.authenticate(conn, credential(tokens_only, "XOAUTH2")) == YES[protocol]
 
 
 @pytest.mark.parametrize("user", ["alice", "joerg", "j\u00f6rg"])
@@ -267,8 +233,10 @@ def test_a_password_goes_into_the_login_command_where_no_mechanism_takes_it(
     commands_only: Dovecot, *, protocol: str, user: str, drop_in: bool
 ) -> None:
     with connected(commands_only, protocol, drop_in=drop_in) as conn:
-        login = conn.login if drop_in else lambda *who: BINDINGS[protocol].authenticate(conn, sasl.Password(*who))
-        with pytest.raises(REFUSED[protocol]) as refused:
+        login = (
+            conn.login if drop_in else lambda *who: PROTOCOLS[protocol].binding.authenticate(conn, sasl.Password(*who))
+        )
+        with pytest.raises(PROTOCOLS[protocol].refused) as refused:
             login(user, "looking-glass")
 
         assert isinstance(refused.value, sasl.AuthenticationFailed)
@@ -282,8 +250,8 @@ def test_a_server_that_cannot_check_a_token_has_not_refused_it(
     cannot_tell: Dovecot, protocol: str, mechanism: str
 ) -> None:
     with connected(cannot_tell, protocol) as conn:
-        with pytest.raises(REFUSED[protocol]) as failed:
-            BINDINGS[protocol].authenticate(conn, credential(cannot_tell, mechanism), mechanism=mechanism)
+        with pytest.raises(PROTOCOLS[protocol].refused) as failed:
+            PROTOCOLS[protocol].binding.authenticate(conn, credential(cannot_tell, mechanism), mechanism=mechanism)
         assert still_answers(conn)
 
     assert isinstance(failed.value, sasl.TemporaryFailure)
@@ -316,13 +284,16 @@ def test_a_second_session_where_one_is_allowed_is_no_refusal_of_the_credential(o
 @protocols
 def test_a_token_may_be_as_long_as_the_server_takes_it(dovecot: Dovecot, protocol: str, length: int) -> None:
     with connected(dovecot, protocol) as conn:
-        assert BINDINGS[protocol].authenticate(conn, credential(dovecot, "XOAUTH2", length=length)) == YES[protocol]
+        assert (
+            PROTOCOLS[protocol].binding.authenticate(conn, credential(dovecot, "XOAUTH2", length=length))
+            == YES[protocol]
+        )
 
 
 @protocols
 def test_a_token_that_is_too_long_for_the_server_is_not_called_a_refused_one(dovecot: Dovecot, protocol: str) -> None:
     with connected(dovecot, protocol) as conn, pytest.raises(sasl.SASLError) as failed:
-        BINDINGS[protocol].authenticate(conn, credential(dovecot, "XOAUTH2", length=8000), timeout=10)
+        PROTOCOLS[protocol].binding.authenticate(conn, credential(dovecot, "XOAUTH2", length=8000), timeout=10)
 
     if protocol == "smtp":
         assert isinstance(failed.value, sasl.AuthenticationFailed)
@@ -336,9 +307,9 @@ def test_a_token_that_is_too_long_for_the_server_is_not_called_a_refused_one(dov
 def test_a_login_on_a_connection_that_is_logged_in_is_an_error(dovecot: Dovecot, protocol: str) -> None:
     who = credential(dovecot, "PLAIN")
     with connected(dovecot, protocol) as conn:
-        BINDINGS[protocol].authenticate(conn, who)
+        PROTOCOLS[protocol].binding.authenticate(conn, who)
         with pytest.raises(sasl.SASLError) as failed:
-            BINDINGS[protocol].authenticate(conn, who)
+            PROTOCOLS[protocol].binding.authenticate(conn, who)
         assert is_logged_in(conn, dovecot)
 
     # In POP3 all that is left is APOP, by the greeting's timestamp, and that is off.
@@ -350,16 +321,16 @@ def test_a_login_on_a_connection_that_is_logged_in_is_an_error(dovecot: Dovecot,
 
 @protocols
 def test_the_drop_in_class_checks_the_certificate_without_being_asked(dovecot: Dovecot, protocol: str) -> None:
-    module, name = BINDINGS[protocol], CLASSES[protocol]
+    name, module = PROTOCOLS[protocol].plain, PROTOCOLS[protocol].binding
     with pytest.raises(ssl.SSLCertVerificationError):
-        getattr(module, name + "_SSL")("localhost", dovecot.port(protocol, implicit=True))
+        getattr(module, f"{name}_SSL")(HOST, dovecot.port(protocol, implicit=True))
 
-    conn = getattr(module, name)("localhost", dovecot.port(protocol, implicit=False))
-    try:
-        with pytest.raises(ssl.SSLCertVerificationError):
-            (conn.stls if protocol == "pop" else conn.starttls)()
-    finally:
-        close(conn)
+    port = dovecot.port(protocol, implicit=False)
+    with (
+        PROTOCOLS[protocol].connected(port, None, module, host=HOST) as conn,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        (conn.stls if protocol == "pop" else conn.starttls)()
 
 
 @mechanisms
@@ -391,7 +362,7 @@ def test_no_debug_output_shows_a_credential(
             conn.debug = 5
         else:
             conn.set_debuglevel(2)
-        BINDINGS[protocol].authenticate(conn, who, mechanism=mechanism)
+        PROTOCOLS[protocol].binding.authenticate(conn, who, mechanism=mechanism)
         if protocol == "imap":
             conn.print_log()  # imaplib keeps its last commands, whatever the level
 

@@ -128,7 +128,7 @@ def endpoint_of(servers: reference.Servers, protocol: str) -> reference.Endpoint
     return {"imap": servers.imap, "pop": servers.pop, "smtp": servers.smtp}[protocol]
 
 
-def last_session(servers: reference.Servers, protocol: str) -> reference.Session:
+def last_session(servers: reference.Servers, protocol: str) -> reference.Conversation:
     """The last connection, once its login is on record: curl may be gone before the server has noticed."""
     session = endpoint_of(servers, protocol).sessions[-1]
     deadline = time.monotonic() + 10

@@ -14,6 +14,7 @@ import trustme
 
 import sasl
 from sasl.adapters.channel_binding import bindings
+from sasl.mechanisms.scram import KeyCache
 from sasl.prep import saslprep
 
 from .gsasl import GsaslError
@@ -587,7 +588,7 @@ def test_our_client_refuses_its_server_that_makes_the_password_cheap_or_the_logi
 
 @pytest.mark.parametrize("mechanism", SCRAM)
 def test_our_client_logs_in_there_with_keys_that_it_kept(gsasl: Gsasl, mechanism: str) -> None:
-    channel, kept = channel_for(mechanism), sasl.KeyCache()
+    channel, kept = channel_for(mechanism), KeyCache()
     salt = {"scram_salt": base64.b64encode(b"always the same").decode("ascii")}
     for _ in range(2):
         client = sasl.client(mechanism, sasl.Password("alice", "wonderland"), channel=channel, keys=kept)
@@ -633,7 +634,7 @@ def changing() -> Iterator[Changing]:
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"])
 def test_no_login_there_survives_a_changed_bit(gsasl: Gsasl, mechanism: str) -> None:
-    channel, kept = channel_for(mechanism), sasl.KeyCache()
+    channel, kept = channel_for(mechanism), KeyCache()
     keys = sasl.ScramKeys.derive("wonderland")
     for wire in changing():
         client = sasl.client(mechanism, sasl.Password("alice", "wonderland"), channel=channel, keys=kept)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import imaplib
 import json
-import poplib
-import smtplib
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +15,8 @@ import sasl.adapters.imaplib
 import sasl.adapters.poplib
 import sasl.adapters.smtplib
 
+from ..support.protocols import PROTOCOLS
+from ..support.servers import HOST
 from . import dovecot as dovecot_module
 
 if TYPE_CHECKING:
@@ -32,12 +31,6 @@ CLAIMS = {"active": True, "email": MAILBOX, "scope": "mail", "iss": "https://lab
 YES: dict[str, object] = {"imap": ("OK", [b"Logged in"]), "pop": b"+OK Logged in.", "smtp": (235, b"2.7.0 Logged in.")}
 REFUSED = {"imap": "AUTHENTICATIONFAILED", "pop": "AUTH", "smtp": "535 5.7.8"}
 TRY_LATER = {"imap": "UNAVAILABLE", "pop": "SYS/TEMP", "smtp": "454 4.7.0"}
-LIBRARY_ERROR: dict[str, type[Exception]] = {
-    "imap": imaplib.IMAP4.error,
-    "pop": poplib.error_proto,
-    "smtp": smtplib.SMTPAuthenticationError,
-}
-
 protocols = pytest.mark.parametrize("protocol", list(YES))
 mechanisms = pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 
@@ -98,20 +91,13 @@ def asking(start: Callable[..., Iterator[Dovecot]], endpoint: Endpoint) -> Itera
 
 @contextmanager
 def connected(server: Dovecot, protocol: str) -> Iterator[Any]:
-    port, context = server.port(protocol, implicit=True), server.context()
-    if protocol == "imap":
-        conn: Any = imaplib.IMAP4_SSL("localhost", port, ssl_context=context)
-    else:
-        library = poplib.POP3_SSL if protocol == "pop" else smtplib.SMTP_SSL
-        conn = library("localhost", port, context=context)
-    with ExitStack() as stack:
-        stack.callback(conn.shutdown if protocol == "imap" else conn.close)
+    port = server.port(protocol, implicit=True)
+    with PROTOCOLS[protocol].connected(port, server.context(), host=HOST) as conn:
         yield conn
 
 
 def log_in(conn: Any, protocol: str, mechanism: str, token: str, user: str = MAILBOX) -> object:
-    binding = {"imap": sasl.adapters.imaplib, "pop": sasl.adapters.poplib, "smtp": sasl.adapters.smtplib}[protocol]
-    answer: object = binding.authenticate(conn, sasl.Bearer(user, token), mechanism=mechanism)
+    answer: object = PROTOCOLS[protocol].binding.authenticate(conn, sasl.Bearer(user, token), mechanism=mechanism)
     return answer
 
 
@@ -147,7 +133,7 @@ def test_a_token_that_the_endpoint_does_not_vouch_for_is_refused_and_another_ser
     if said is not None:
         endpoint.says(token, *said)
     with connected(asking, protocol) as conn:
-        with pytest.raises(LIBRARY_ERROR[protocol]) as refused:
+        with pytest.raises(PROTOCOLS[protocol].refused) as refused:
             log_in(conn, protocol, mechanism, token)
         assert endpoint.asked[-1] == token
 
@@ -178,7 +164,7 @@ def test_a_token_that_nobody_can_check_is_not_refused_and_logs_in_once_the_endpo
     token = f"later-{down}-{protocol}-{mechanism}"
     endpoint.says(token, *DOWN[down])
     with connected(asking, protocol) as conn:
-        with pytest.raises(LIBRARY_ERROR[protocol]) as failed:
+        with pytest.raises(PROTOCOLS[protocol].refused) as failed:
             log_in(conn, protocol, mechanism, token)
         assert endpoint.asked[-1] == token
 

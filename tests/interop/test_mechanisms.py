@@ -8,11 +8,10 @@ import imaplib
 import json
 import poplib
 import re
-import smtplib
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +23,12 @@ import sasl.adapters.imaplib
 import sasl.adapters.poplib
 import sasl.adapters.smtplib
 
+from ..support.protocols import PROTOCOLS
+from ..support.servers import HOST
 from . import dovecot as dovecot_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
 
     from .dovecot import Dovecot
 
@@ -36,20 +36,7 @@ if TYPE_CHECKING:
 
 SaslLogin = Callable[..., tuple[int, dict[str, Any], str]]
 
-PROTOCOLS = ("imap", "pop", "smtp")
-BINDINGS: dict[str, ModuleType] = {
-    "imap": sasl.adapters.imaplib,
-    "pop": sasl.adapters.poplib,
-    "smtp": sasl.adapters.smtplib,
-}
-LIBRARIES: dict[str, ModuleType] = {"imap": imaplib, "pop": poplib, "smtp": smtplib}
-CLASSES = {"imap": "IMAP4", "pop": "POP3", "smtp": "SMTP"}
 YES: dict[str, object] = {"imap": ("OK", [b"Logged in"]), "pop": b"+OK Logged in.", "smtp": (235, b"2.7.0 Logged in.")}
-REFUSED: dict[str, type[Exception]] = {
-    "imap": imaplib.IMAP4.error,
-    "pop": poplib.error_proto,
-    "smtp": smtplib.SMTPAuthenticationError,
-}
 CODES = {"imap": "AUTHENTICATIONFAILED", "pop": "AUTH", "smtp": "535 5.7.8"}
 
 OFF = ("CRAM-MD5", "DIGEST-MD5", "ANONYMOUS", "POP-APOP")
@@ -93,26 +80,10 @@ def connected(
     server: Dovecot, protocol: str, *, implicit: bool = True, certificate: str | None = None, drop_in: bool = False
 ) -> Iterator[Any]:
     """A connection over TLS, of the library's class or of ours, with a certificate of the client's or without one."""
-    module = (BINDINGS if drop_in else LIBRARIES)[protocol]
-    port, context = server.port(protocol, implicit=implicit), server.context(certificate)
-    argument = "ssl_context" if protocol == "imap" else "context"
-    if implicit:
-        conn = getattr(module, CLASSES[protocol] + "_SSL")("localhost", port, **{argument: context})
-    else:
-        conn = getattr(module, CLASSES[protocol])("localhost", port)
-        (conn.stls if protocol == "pop" else conn.starttls)(**{argument: context})
-    with closed(conn):
+    spoken, context = PROTOCOLS[protocol], server.context(certificate)
+    module, port = spoken.binding if drop_in else None, server.port(protocol, implicit=implicit)
+    with spoken.connected(port, context, module, implicit=implicit, host=HOST) as conn:
         yield conn
-
-
-@contextmanager
-def closed(conn: Any) -> Iterator[Any]:
-    """Close without a farewell at the end: a test may have ended the session, or the connection."""
-    try:
-        yield conn
-    finally:
-        with suppress(OSError):
-            conn.shutdown() if isinstance(conn, imaplib.IMAP4) else conn.close()
 
 
 def right(server: Dovecot, mechanism: str) -> sasl.Password | sasl.External | sasl.Anonymous:
@@ -169,7 +140,7 @@ def test_the_right_credential_logs_in(
 ) -> None:
     before = len(dovecot.log())
     with connected(dovecot, protocol, implicit=implicit, certificate=shown_certificate(mechanism)) as conn:
-        answer = BINDINGS[protocol].authenticate(
+        answer = PROTOCOLS[protocol].binding.authenticate(
             conn, right(dovecot, mechanism), mechanism=mechanism, initial_response=initial, policy=ALLOWED
         )
 
@@ -182,9 +153,9 @@ def test_the_right_credential_logs_in(
 def test_a_wrong_credential_is_refused_and_the_right_one_serves_then(
     dovecot: Dovecot, *, mechanism: str, protocol: str
 ) -> None:
-    authenticate = BINDINGS[protocol].authenticate
+    authenticate = PROTOCOLS[protocol].binding.authenticate
     with connected(dovecot, protocol, certificate=shown_certificate(mechanism)) as conn:
-        with pytest.raises(REFUSED[protocol]) as refused:
+        with pytest.raises(PROTOCOLS[protocol].refused) as refused:
             authenticate(conn, wrong(mechanism), mechanism=mechanism, policy=ALLOWED)
 
         assert_refused(refused.value, protocol, mechanism)
@@ -207,8 +178,8 @@ def assert_refused(error: Any, protocol: str, mechanism: str) -> None:
 def test_a_user_whom_nobody_knows_is_refused_in_the_same_words(
     dovecot: Dovecot, *, mechanism: str, protocol: str
 ) -> None:
-    with connected(dovecot, protocol) as conn, pytest.raises(REFUSED[protocol]) as refused:
-        BINDINGS[protocol].authenticate(
+    with connected(dovecot, protocol) as conn, pytest.raises(PROTOCOLS[protocol].refused) as refused:
+        PROTOCOLS[protocol].binding.authenticate(
             conn, sasl.Password("nobody", "looking-glass"), mechanism=mechanism, policy=ALLOWED
         )
 
@@ -222,11 +193,11 @@ def test_what_is_off_is_not_used_unless_it_is_allowed_by_name(
     who = right(dovecot, mechanism)
     with connected(dovecot, protocol) as conn:
         with pytest.raises(sasl.PolicyViolation) as refused:
-            BINDINGS[protocol].authenticate(conn, who, mechanism=mechanism)
+            PROTOCOLS[protocol].binding.authenticate(conn, who, mechanism=mechanism)
         assert still_answers(conn)
 
         policy = sasl.Policy(allow=[mechanism])
-        assert BINDINGS[protocol].authenticate(conn, who, mechanism=mechanism, policy=policy) == YES[protocol]
+        assert PROTOCOLS[protocol].binding.authenticate(conn, who, mechanism=mechanism, policy=policy) == YES[protocol]
 
     assert mechanism in refused.value.passed_over
 
@@ -259,7 +230,7 @@ def test_a_password_goes_by_the_strongest_that_the_server_has(
 ) -> None:
     before = len(dovecot.log())
     with connected(dovecot, protocol) as conn:
-        BINDINGS[protocol].authenticate(conn, right(dovecot, "PLAIN"), policy=policy)
+        PROTOCOLS[protocol].binding.authenticate(conn, right(dovecot, "PLAIN"), policy=policy)
 
     assert dovecot.logs(entry("alice", "SCRAM-SHA-256"), after=before)
 
@@ -267,8 +238,8 @@ def test_a_password_goes_by_the_strongest_that_the_server_has(
 @passwords
 def test_what_does_not_send_the_password_needs_no_tls(dovecot: Dovecot, *, mechanism: str, protocol: str) -> None:
     port = dovecot.port(protocol, implicit=False)
-    with closed(getattr(LIBRARIES[protocol], CLASSES[protocol])("localhost", port)) as conn:
-        who, authenticate = right(dovecot, mechanism), BINDINGS[protocol].authenticate
+    with PROTOCOLS[protocol].connected(port, host=HOST) as conn:
+        who, authenticate = right(dovecot, mechanism), PROTOCOLS[protocol].binding.authenticate
         if mechanism in ("PLAIN", "LOGIN"):
             with pytest.raises(sasl.PolicyViolation):
                 authenticate(conn, who, mechanism=mechanism, policy=ALLOWED)
@@ -282,7 +253,7 @@ def test_the_certificate_says_who_logs_in_by_external(dovecot: Dovecot, protocol
     before = len(dovecot.log())
     for authzid in (None, "bob"):
         with connected(dovecot, protocol, certificate="bob") as conn:
-            BINDINGS[protocol].authenticate(conn, sasl.External(authzid), mechanism="EXTERNAL")
+            PROTOCOLS[protocol].binding.authenticate(conn, sasl.External(authzid), mechanism="EXTERNAL")
 
     assert dovecot.logs(entry("bob", "EXTERNAL"), after=before)
 
@@ -291,14 +262,17 @@ def test_the_certificate_says_who_logs_in_by_external(dovecot: Dovecot, protocol
 def test_external_is_refused_without_a_certificate_that_the_server_trusts(
     dovecot: Dovecot, certificate: str | None
 ) -> None:
-    with connected(dovecot, "imap", certificate=certificate) as conn, pytest.raises(REFUSED["imap"]) as refused:
+    with (
+        connected(dovecot, "imap", certificate=certificate) as conn,
+        pytest.raises(PROTOCOLS["imap"].refused) as refused,
+    ):
         sasl.adapters.imaplib.authenticate(conn, sasl.External("alice"))
 
     assert_refused(refused.value, "imap", "EXTERNAL")
 
 
 def test_external_is_nothing_without_tls(dovecot: Dovecot) -> None:
-    with closed(imaplib.IMAP4("localhost", dovecot.port("imap", implicit=False))) as conn:
+    with PROTOCOLS["imap"].connected(dovecot.port("imap", implicit=False), host=HOST) as conn:
         with pytest.raises(sasl.MechanismUnavailable):
             sasl.adapters.imaplib.authenticate(conn, sasl.External("alice"))
         assert still_answers(conn)
@@ -350,7 +324,7 @@ def test_apop_takes_any_letters_but_no_space(dovecot: Dovecot, user: str) -> Non
 def test_dovecot_hashes_utf_8_where_digest_md5_wants_iso_8859_1(dovecot: Dovecot) -> None:
     """RFC 2831 section 2.1.2.1: what ISO 8859-1 can write is hashed in it, although it is sent in UTF-8."""
     who = sasl.Password("j\u00f6rg", dovecot.users["j\u00f6rg"])
-    with connected(dovecot, "imap") as conn, pytest.raises(REFUSED["imap"]) as refused:
+    with connected(dovecot, "imap") as conn, pytest.raises(PROTOCOLS["imap"].refused) as refused:
         sasl.adapters.imaplib.authenticate(conn, who, mechanism="DIGEST-MD5", policy=ALLOWED)
 
     assert_refused(refused.value, "imap", "DIGEST-MD5")
@@ -365,7 +339,7 @@ def test_an_authzid_that_is_oneself_is_accepted_and_another_refused(dovecot: Dov
             who = sasl.Password("alice", password, authzid=authzid)
             return sasl.adapters.imaplib.authenticate(conn, who, mechanism=mechanism, policy=ALLOWED)
 
-        with pytest.raises(REFUSED["imap"]) as refused:
+        with pytest.raises(PROTOCOLS["imap"].refused) as refused:
             authenticate("bob")
         assert authenticate("alice") == YES["imap"]
 
@@ -497,7 +471,9 @@ def mkpasswd(*options: str) -> str:
 
 def log_in(server: Dovecot, user: str, password: str, mechanism: str | None, protocol: str = "imap") -> object:
     with connected(server, protocol) as conn:
-        return BINDINGS[protocol].authenticate(conn, sasl.Password(user, password), mechanism=mechanism, policy=ALLOWED)
+        return PROTOCOLS[protocol].binding.authenticate(
+            conn, sasl.Password(user, password), mechanism=mechanism, policy=ALLOWED
+        )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import sasl
-from sasl.keys import HASHES
+from sasl.hashes import HASHES
 
 DIALOGUES = int(os.environ.get("SASLKIT_DIALOGUES", "2000"))
 SEED = int(os.environ.get("SASLKIT_SEED", "5802"))

@@ -12,7 +12,9 @@ import pytest
 import sasl
 import sasl.keys
 import sasl.spec
-from sasl.mechanisms import _scram_messages, scram
+from sasl.hashes import HASHES
+from sasl.mechanisms import _scram_decoy, _scram_messages, scram
+from sasl.mechanisms.scram import KeyCache
 
 from ..support.exchanges import said
 from ..support.leaks import seen
@@ -36,7 +38,7 @@ def octets(text):
 
 
 def keys_of(password, mechanism, **parts):
-    return sasl.ScramKeys.derive(password, sasl.keys.HASHES[mechanism.removesuffix("-PLUS")], **parts)
+    return sasl.ScramKeys.derive(password, HASHES[mechanism.removesuffix("-PLUS")], **parts)
 
 
 class Users:
@@ -332,7 +334,7 @@ def test_both_sides_agree_for_every_hash_with_and_without_binding(name, success_
     assert (event.identity, event.authcid) == ("user", "user")
     assert (event.data is not None) is success_data
     assert verifier.asked == [
-        sasl.FindKeys("user", sasl.keys.HASHES[name.removesuffix("-PLUS")]),
+        sasl.FindKeys("user", HASHES[name.removesuffix("-PLUS")]),
         sasl.Authorize("user", None),
     ]
 
@@ -576,8 +578,8 @@ def test_an_unknown_user_has_a_salt_as_long_as_those_of_the_others(octets):
 
 def test_an_unknown_user_whose_keys_were_guessed_is_not_let_in(monkeypatch):
     guessed = keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2)
-    monkeypatch.setitem(scram._NOBODY, "sha256", guessed)
-    monkeypatch.setattr(scram._Decoy, "salt", lambda *_: guessed.salt)
+    monkeypatch.setitem(_scram_decoy.NOBODY, "sha256", guessed)
+    monkeypatch.setattr(_scram_decoy.Decoy, "salt", lambda *_: guessed.salt)
     client = sasl.client("SCRAM-SHA-256", sasl.Password("nobody", PASSWORD), limits=QUICK)
     event, error = dialogue(client, sasl.server("SCRAM-SHA-256", decoy=(b"secret of all workers", 2)), Users())
     assert (type(event), event.kind, event.reason) == (sasl.Failure, "credentials", "not found")
@@ -665,7 +667,7 @@ def log_in(password, stored, **options):
 
 
 def test_a_second_login_derives_nothing(derivations):
-    stored, keys = keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2), sasl.KeyCache()
+    stored, keys = keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2), KeyCache()
     for _ in range(3):
         assert log_in(PASSWORD, stored, keys=keys)[1] is None
     assert len(derivations) == 1
@@ -690,7 +692,7 @@ def test_any_mapping_will_do(derivations):
 
 
 def test_a_changed_password_is_noticed(derivations):
-    keys = sasl.KeyCache()
+    keys = KeyCache()
     log_in(PASSWORD, keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2, salt=b"salt"), keys=keys)
     _, error = log_in("new", keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2, salt=b"salt"), keys=keys)
     assert type(error) is sasl.AuthenticationFailed
@@ -700,20 +702,20 @@ def test_a_changed_password_is_noticed(derivations):
 
 @pytest.mark.parametrize("changed", [{"salt": b"other"}, {"iterations": 3}])
 def test_a_new_salt_or_count_is_derived_anew(derivations, changed):
-    keys, parts = sasl.KeyCache(), {"salt": b"salt", "iterations": 2}
+    keys, parts = KeyCache(), {"salt": b"salt", "iterations": 2}
     log_in(PASSWORD, keys_of(PASSWORD, "SCRAM-SHA-256", **parts), keys=keys)
     log_in(PASSWORD, keys_of(PASSWORD, "SCRAM-SHA-256", **{**parts, **changed}), keys=keys)
     assert len(derivations) == 2
 
 
 def test_nothing_is_kept_of_a_login_that_failed():
-    keys = sasl.KeyCache()
+    keys = KeyCache()
     log_in("wrong", keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2), keys=keys)
     assert len(keys) == 0
 
 
 def test_nothing_is_kept_of_a_server_that_does_not_know_the_password():
-    keys = sasl.KeyCache()
+    keys = KeyCache()
     exchange = sasl.client("SCRAM-SHA-256", sasl.Password("user", PASSWORD), limits=QUICK, keys=keys, nonce=b"abc")
     exchange.start()
     exchange.respond(b"r=abcdef,s=c2FsdA==,i=2")

@@ -10,7 +10,7 @@ import contextlib
 import imaplib
 import poplib
 import smtplib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import sasl
@@ -20,9 +20,11 @@ import sasl.adapters.smtplib
 import sasl.adapters.wire.imap
 import sasl.adapters.wire.pop
 import sasl.adapters.wire.smtp
+from sasl.value import replace
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
 Turn = tuple[bytes | None, Any]
@@ -37,8 +39,8 @@ class Protocol:
     """One protocol.
 
     Attributes:
-        library: the standard library's module, whose classes for a connection are called `plain` and `plain`_SSL. They
-            take a context as `context`, and the client's own name in `arguments` if they want one.
+        library: the standard library's module, whose classes for a connection are called `plain` and `plain`_SSL.
+        own: what our description of it says otherwise in tests.
         prefix: of the names of the binding's errors.
         prompt: what a challenge begins with.
         returned: what a login returns that ended in `yes`.
@@ -50,8 +52,6 @@ class Protocol:
     binding: ModuleType
     wire: ModuleType
     plain: str
-    context: str
-    arguments: tuple[str, ...]
     prefix: str
     greeting: bytes
     auth: bytes
@@ -66,6 +66,7 @@ class Protocol:
     refused: type[Exception]
     error: type[Exception]
     lost: type[Exception]
+    own: Mapping[str, str] = field(default_factory=dict)
 
     def offer(self, *mechanisms: str, extra: tuple[str, ...] = ()) -> list[Turn]:
         """The turn in which the server says what it can do."""
@@ -79,6 +80,12 @@ class Protocol:
         argument = b"" if initial is None else b" " + (b64(initial) or b"=")
         return self.auth + mechanism.encode() + argument
 
+    def described(self, module: ModuleType | None = None, **classes: Any) -> Any:
+        """Our description of the library, for connections of the library's own classes, or of `module`'s."""
+        module = module or self.library
+        named = {"plain": getattr(module, self.plain), "tls": getattr(module, f"{self.plain}_SSL")}
+        return replace(self.binding.LIBRARY, **{**named, **classes, **self.own})
+
     def connect(
         self,
         port: int,
@@ -86,12 +93,29 @@ class Protocol:
         module: ModuleType | None = None,
         *,
         host: str = "127.0.0.1",
-        **options: Any,
+        timeout: float | None = None,
     ) -> Any:
         """A connection of the library's, or of `module`'s; over TLS if there is a context."""
-        name = self.plain if context is None else f"{self.plain}_SSL"
-        secured = {} if context is None else {self.context: context}
-        return getattr(module or self.library, name)(host, port, *self.arguments, **secured, **options)
+        return self.described(module).open(host, port, tls=context, timeout=timeout)
+
+    @contextlib.contextmanager
+    def connected(
+        self,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        module: ModuleType | None = None,
+        *,
+        implicit: bool = True,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """The same until the end of the block, perhaps with TLS by STARTTLS; then closed without a farewell."""
+        conn = self.connect(port, context if implicit else None, module, **options)
+        try:
+            if context is not None and not implicit:
+                self.start_tls(conn, context)
+            yield conn
+        finally:
+            self.close(conn)
 
     def over(self, sock: Any, module: ModuleType | None = None) -> Any:
         """A connection of the library's, or of `module`'s, over a socket that it is given."""
@@ -103,16 +127,15 @@ class Protocol:
             def _get_socket(self, _host: str, _port: int, _timeout: float | None) -> Any:  # smtplib
                 return sock
 
-        return Given("mail.example", 0, *self.arguments)
+        return self.described(plain=Given).open("mail.example", 0)
 
     def start_tls(self, conn: Any, context: ssl.SSLContext) -> None:
         """Let the library begin TLS."""
-        (conn.stls if self.name == "pop" else conn.starttls)(**{self.context: context})
+        self.binding.LIBRARY.start_tls(conn, context)
 
     def close(self, conn: Any) -> None:
         """Close the connection at once, also one that the server has closed."""
-        with contextlib.suppress(OSError):
-            conn.close()
+        self.binding.LIBRARY.close(conn)
 
     def is_closed(self, conn: Any) -> bool:
         """Whether library and binding know that the connection is closed."""
@@ -132,11 +155,6 @@ class _Imap(Protocol):
     def offer(self, *mechanisms: str, extra: tuple[str, ...] = ("SASL-IR",)) -> list[Turn]:
         listed = " ".join(["IMAP4rev1", *extra, *(f"AUTH={name}" for name in mechanisms)])
         return [(b"{tag} CAPABILITY", f"* CAPABILITY {listed}\r\n".encode() + b"{tag} OK done\r\n")]
-
-    def close(self, conn: Any) -> None:
-        conn.state = "LOGOUT"
-        with contextlib.suppress(OSError):
-            conn.shutdown()
 
     def is_closed(self, conn: Any) -> bool:
         return bool(conn.state == "LOGOUT" and conn.sock.fileno() == -1)
@@ -166,8 +184,6 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         binding=sasl.adapters.imaplib,
         wire=sasl.adapters.wire.imap,
         plain="IMAP4",
-        context="ssl_context",
-        arguments=(),
         prefix="IMAP",
         greeting=b"* OK ready\r\n",
         auth=b"{tag} AUTHENTICATE ",
@@ -189,8 +205,6 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         binding=sasl.adapters.poplib,
         wire=sasl.adapters.wire.pop,
         plain="POP3",
-        context="context",
-        arguments=(),
         prefix="POP",
         greeting=b"+OK ready\r\n",
         auth=b"AUTH ",
@@ -212,8 +226,6 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         binding=sasl.adapters.smtplib,
         wire=sasl.adapters.wire.smtp,
         plain="SMTP",
-        context="context",
-        arguments=("client.example",),
         prefix="SMTP",
         greeting=b"220 mx.example ESMTP\r\n",
         auth=b"AUTH ",
@@ -228,5 +240,6 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         refused=smtplib.SMTPAuthenticationError,
         error=smtplib.SMTPException,
         lost=smtplib.SMTPServerDisconnected,
+        own={"myself": "client.example"},
     ),
 }

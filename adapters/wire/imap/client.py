@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, without_end
 from ..starttls import StartTls
-from ..text import octets_of, sized, text_of
+from ..text import challenge_of, octets_of, sized, text_of
 from . import grammar
 from .grammar import LOGIN
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from sasl.channel import Channel
+    from sasl.client_exchange import ClientExchange
     from sasl.credentials import Credentials
-    from sasl.exchange import ClientExchange
     from sasl.policy import Choice, Policy
 
 _TAG: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
@@ -123,7 +123,7 @@ class ClientWire(Client):
                 self.untagged(text[2:])
             return None
         if text.startswith(b"+"):
-            return self.continued(grammar.challenge(text))
+            return self.continued(challenge_of(text))
         reply = grammar.tagged(text, self._tag)
         if reply is None:
             self._broken("neither untagged, nor a challenge, nor the reply to the command", text)
@@ -182,32 +182,42 @@ class ClientWire(Client):
 
 
 def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:
-    """Give the lines of LOGIN (RFC 9051 section 6.2.3): ASCII in quoted strings, all else in literals of UTF-8."""
+    """Give the lines of LOGIN (RFC 9051 section 6.2.3): ASCII in quoted strings, all else in literals of UTF-8.
+
+    No variable holds the password, which a traceback would show.
+    """
     user, password = exchange.start() or b"", secrets[0]
     secrets.append(Secret(grammar.quoted(password.reveal())))
-    octets, shown = f"{tag} LOGIN".encode("ascii"), f"{tag} LOGIN"
+    line = Line(f"{tag} LOGIN".encode("ascii"), f"{tag} LOGIN")
     if user.isascii():
-        octets, shown = _with_quoted(octets, shown, user)
+        line = _with_quoted(line, user)
     else:
         exchange.defer()
-        yield _announcing(octets, shown, len(user))
-        octets, shown = exchange.respond(b""), f"<{len(user)} octets>"
+        yield _announcing(line, len(user))
+        line = _literal(exchange.respond(b""))
     if password.reveal().isascii():
-        octets, shown = _with_quoted(octets, shown, exchange.respond(b""))
+        yield _whole(_with_quoted(line, exchange.respond(b"")))
     else:
-        yield _announcing(octets, shown, len(password.reveal().encode("utf-8")))
-        octets = exchange.respond(b"")
-        shown = f"<{len(octets)} octets>"
-    yield Line(octets + b"\r\n", shown)
+        yield _announcing(line, len(password.reveal().encode("utf-8")))
+        yield _whole(_literal(exchange.respond(b"")))
 
 
-def _with_quoted(octets: bytes, shown: str, text: bytes) -> tuple[bytes, str]:
-    return b"%b %b" % (octets, grammar.quoted(text.decode("ascii")).encode("ascii")), f"{shown} <{len(text)} octets>"
+def _with_quoted(line: Line, text: bytes) -> Line:
+    quoted = grammar.quoted(text.decode("ascii")).encode("ascii")
+    return Line(b"%b %b" % (line.octets, quoted), f"{line.shown} <{len(text)} octets>")
 
 
-def _announcing(octets: bytes, shown: str, size: int) -> Line:
+def _literal(text: bytes) -> Line:
+    return Line(text, f"<{len(text)} octets>")
+
+
+def _announcing(line: Line, size: int) -> Line:
     """Return a line that ends by announcing a literal of so many octets."""
-    return Line(b"%b {%d}\r\n" % (octets, size), f"{shown} <literal>")
+    return Line(b"%b {%d}\r\n" % (line.octets, size), f"{line.shown} <literal>")
+
+
+def _whole(line: Line) -> Line:
+    return Line(line.octets + b"\r\n", line.shown)
 
 
 @final

@@ -7,7 +7,6 @@ import re
 from sasl.errors import ConnectionLost, PolicyViolation, ProtocolError
 from sasl.typed import TYPE_CHECKING
 
-from ..client import NO_CHALLENGE
 from ..line import without_end
 from ..text import printable, text_of
 
@@ -84,11 +83,6 @@ def greeting(line: bytes) -> tuple[str, ...] | None:
 def mechanisms(capabilities: Iterable[str]) -> list[str]:
     """Return the SASL mechanisms of a capability list."""
     return [name[5:] for name in capabilities if name[:5].upper() == "AUTH="]
-
-
-def challenge(line: bytes) -> bytes:
-    """Return the base64 text of a line that begins with "+". Exchange, Stalwart and Migadu send a bare "+"."""
-    return line[2:] if line == b"+" or line.startswith(b"+ ") else NO_CHALLENGE
 
 
 def tagged(line: bytes, tag: bytes) -> tuple[bytes, bytes] | None:

@@ -42,7 +42,7 @@ class ServerWire(Server):
         text = without_end(line)
         self._tag, name, arguments = command(text)
         if name != b"LOGIN":
-            return self._authenticate(text, arguments if name == b"AUTHENTICATE" else b"")
+            return self.answered(self._authenticate(text, arguments if name == b"AUTHENTICATE" else b""))
         if len(line) > self.longest_line:
             return self.answered(TOO_LONG)
         return self._run(LOGIN, _login(self._tag, arguments, self.longest_line, self._against(LOGIN)))

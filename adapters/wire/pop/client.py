@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, plain_line, without_end
 from ..starttls import StartTls
-from ..text import octets_of, printable, sized, text_of
+from ..text import challenge_of, octets_of, printable, sized, text_of
 from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from sasl.channel import Channel
+    from sasl.client_exchange import ClientExchange
     from sasl.credentials import Credentials
-    from sasl.exchange import ClientExchange
     from sasl.policy import Choice, Policy
 
     from ..client import Script
@@ -116,7 +116,7 @@ class ClientWire(Client):
         if status is not None:
             return self.replied(*status)
         if line.startswith(b"+"):
-            return self.continued(grammar.challenge(line))
+            return self.continued(challenge_of(line))
         self._broken("neither +OK, -ERR nor a challenge", line)
         return None
 
@@ -154,10 +154,12 @@ class ClientWire(Client):
 
 def _user(exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:
     """Give the lines of USER and PASS (RFC 1939 section 7)."""
-    user = exchange.start() or b""
-    yield Line(b"USER %b\r\n" % user, f"USER <{len(user)} octets>")
-    password = exchange.respond(b"")
-    yield Line(b"PASS %b\r\n" % password, f"PASS <{len(password)} octets>")
+    yield _line("USER", exchange.start() or b"")
+    yield _line("PASS", exchange.respond(b""))
+
+
+def _line(name: str, text: bytes) -> Line:
+    return Line(b"%b %b\r\n" % (name.encode("ascii"), text), f"{name} <{len(text)} octets>")
 
 
 def _apop(stamp: bytes, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:

@@ -6,7 +6,6 @@ import re
 
 from sasl.typed import TYPE_CHECKING
 
-from ..client import NO_CHALLENGE
 from ..line import without_end
 from ..text import text_of
 
@@ -71,20 +70,16 @@ def status(line: bytes) -> tuple[bool, bytes] | None:
     return (word == b"+OK", text) if word in (b"+OK", b"-ERR") else None
 
 
-def challenge(line: bytes) -> bytes:
-    """Return the base64 text of a line that begins with "+". Exchange and Stalwart send a bare "+"."""
-    return line[2:] if line == b"+" or line.startswith(b"+ ") else NO_CHALLENGE
-
-
 def refusal(rest: bytes) -> tuple[str | None, Kind, str]:
     """Split what follows -ERR into response code and text; return the code, the kind of failure and the text."""
     match = _CODE.fullmatch(rest)
     if match is None:
         return None, "credentials", text_of(rest)
-    code = text_of(match[1]).upper()
-    # Codes are hierarchical: SYS/TEMP/FUTURE is a SYS/TEMP.
-    kinds = [kind for known, kind in _KINDS.items() if code == known or code.startswith(f"{known}/")]
-    return code, (kinds or ["credentials"])[0], text_of(match[2])
+    code, text = text_of(match[1]).upper(), text_of(match[2])
+    for known, kind in _KINDS.items():
+        if code == known or code.startswith(f"{known}/"):  # codes are hierarchical: SYS/TEMP/FUTURE is a SYS/TEMP
+            return code, kind, text
+    return code, "credentials", text
 
 
 def is_msg_id(text: bytes) -> bool:

@@ -55,7 +55,7 @@ class ServerWire(Server):
             return self._run(USER, _user_and_pass(line, self.longest_line, self._against(USER)))
         if name == b"APOP":
             return self.answered(self._hashed(text, arguments))
-        return self._authenticate(text, arguments if name == b"AUTH" else b"")
+        return self.answered(self._authenticate(text, arguments if name == b"AUTH" else b""))
 
     def _hashed(self, line: bytes, arguments: bytes) -> Event:
         """Take APOP (RFC 1939 section 7)."""

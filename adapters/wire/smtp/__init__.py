@@ -5,11 +5,10 @@ from __future__ import annotations
 from sasl.typed import TYPE_CHECKING
 
 from .client import ClientWire, StartTlsWire, client_wire
-from .grammar import AUTH_REQUIRED, LONGEST_COMMAND, LONGEST_RESPONSE, Reply, mechanisms
+from .grammar import AUTH_REQUIRED, LONGEST_COMMAND, LONGEST_RESPONSE, Reply, as_xtext, mail_auth, mechanisms
 
 if TYPE_CHECKING:
     from .server import ServerWire, StartTlsServerWire
-    from .xtext import as_xtext, mail_auth
 
 __all__ = [
     "AUTH_REQUIRED",
@@ -28,9 +27,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load the server's side, and the AUTH parameter of MAIL, when they are asked for: logins do without them."""
+    """Load the server's side when it is asked for: clients do without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import server, xtext
+    from . import server
 
-    return getattr(xtext if name in ("as_xtext", "mail_auth") else server, name)
+    return getattr(server, name)

@@ -7,10 +7,10 @@ import re
 from sasl.errors import ProtocolError
 from sasl.typed import TYPE_CHECKING, final
 
-from ..client import NO_CHALLENGE, Client
+from ..client import Client
 from ..line import without_end
 from ..starttls import StartTls
-from ..text import octets_of, sized, text_of
+from ..text import NO_CHALLENGE, octets_of, sized, text_of
 from . import grammar
 from .grammar import LONGEST_COMMAND, LONGEST_RESPONSE, Reply
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, Final
 
+    from sasl.client_exchange import ClientExchange
     from sasl.credentials import Credentials
-    from sasl.exchange import ClientExchange
     from sasl.policy import Choice
 
     from ..line import Line

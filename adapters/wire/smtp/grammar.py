@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sasl.errors import LimitExceeded, ProtocolError
+from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.typed import TYPE_CHECKING
 
 from ..line import without_end
@@ -60,6 +60,7 @@ _KINDS: Final[Mapping[int, Kind]] = {
 _REPLY: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 _MOST_REPLY: Final = 65_536  # octets of a reply of many lines
+_XTEXT: Final = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+"  # compiled where it is used
 
 
 def mechanisms(extensions: Iterable[str]) -> list[str]:
@@ -125,3 +126,37 @@ def kind_of(code: int, text: str) -> Kind:
     if code in _KINDS:
         return _KINDS[code]
     return "unavailable" if code < 500 else "policy"
+
+
+# --- the AUTH parameter of MAIL
+
+
+def mail_auth(parameters: str) -> str | None:
+    """Return the AUTH parameter of a MAIL command, decoded from xtext; "<>" for nobody, None where it is not there.
+
+    Whoever is not trusted to name a submitter counts as "<>" (RFC 4954 section 5).
+    Raises ProtocolError for what is not xtext (RFC 3461 section 4) or stands for other than printable ASCII.
+    """
+    values = [word[5:] for word in parameters.split() if word[:5].upper() == "AUTH="]
+    if not values:
+        return None
+    if len(values) > 1 or not re.fullmatch(_XTEXT, values[0]):
+        raise ProtocolError("not an AUTH parameter (RFC 4954 section 5)")
+    mailbox = re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), values[0])
+    if not _is_printable_ascii(mailbox):
+        raise ProtocolError("the AUTH parameter does not stand for printable ASCII")
+    return mailbox
+
+
+def as_xtext(mailbox: str) -> str:
+    """Encode a mailbox for the AUTH parameter of MAIL (RFC 3461 section 4).
+
+    Raises UsageError if it is not printable ASCII.
+    """
+    if not _is_printable_ascii(mailbox):
+        raise UsageError("the AUTH parameter of MAIL carries printable ASCII")
+    return "".join(char if "!" <= char <= "~" and char not in "+=" else f"+{ord(char):02X}" for char in mailbox)
+
+
+def _is_printable_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable()

@@ -31,7 +31,7 @@ class ServerWire(Server):
     def _begin(self, line: bytes) -> Line | Question | None:
         text = without_end(line)
         name, _, arguments = text.partition(b" ")
-        return self._authenticate(text, arguments if name.upper() == b"AUTH" else b"")
+        return self.answered(self._authenticate(text, arguments if name.upper() == b"AUTH" else b""))
 
 
 @final

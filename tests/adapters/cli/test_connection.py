@@ -13,7 +13,8 @@ import pytest
 
 import sasl
 from sasl import registry
-from sasl.adapters.cli import connection
+from sasl.adapters import imaplib
+from sasl.value import replace
 from tests.adapters.conftest import CLOSE, TLS, Server
 
 from .conftest import PASSWORD, at
@@ -460,9 +461,62 @@ def test_a_mechanism_that_is_off_by_default_is_used_where_it_is_named(
     assert peer(imap, turns, "--mechanism", "x-old").report()["mechanism"] == "X-OLD"
 
 
+class Pin:
+    """A plug-in's own kind of credentials."""
+
+    is_token = False
+
+    def __init__(self, user: str, number: str) -> None:
+        self.user = user
+        self.secret = sasl.Secret(number)
+
+
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(pin: Pin, _options: object, *, flavour: str = "", quick: bool = False) -> Iterator[Any]:
+        assert quick is False or quick is True, "not a text"
+        yield sasl.Complete(f"{pin.user} {pin.secret.reveal()} {flavour} {quick}".encode())
+
+    row = sasl.Mechanism("X-PIN", script, None, Pin, client_first=True, plaintext=True, rank=9)
+    monkeypatch.setitem(registry._registered, row.name, row)
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ((), b"alice wonderland  False"),
+        (("--option", "flavour=mint=fresh", "--option", "quick=true"), b"alice wonderland mint=fresh True"),
+        (("--option", "quick=false"), b"alice wonderland  False"),
+    ],
+    ids=["none", "two", "false"],
+)
+def test_a_plug_ins_credentials_and_options_go_to_its_mechanism(
+    peer: Peer, speech: Protocol, plug_in: None, options: tuple[str, ...], sent: bytes
+) -> None:
+    turns = [*offer(speech, "X-PIN"), (speech.auth + b"X-PIN " + base64.b64encode(sent), speech.yes), (None, CLOSE)]
+    assert peer(speech, turns, "--mechanism", "x-pin", *options).report()["ok"]
+
+
+def test_what_a_plug_ins_credentials_do_not_take_is_the_callers_mistake(run: Run, plug_in: None) -> None:
+    result = run("login", "imaps://alice@127.0.0.1:1", *PW, "--mechanism", "X-PIN", "--authzid", "bob", "--json")
+    check(result, 64, "UsageError")
+
+
+def test_an_option_that_the_mechanism_does_not_know_is_the_callers_mistake(peer: Peer, imap: Protocol) -> None:
+    error = check(peer(imap, offer(imap, "PLAIN"), "--option", "colour=green"), 64, "UsageError")
+    assert "colour" in str(error["detail"])
+
+
+@pytest.mark.parametrize("option", ["colour", "=green", "a b=c", "--=x"])
+def test_an_option_is_a_name_and_a_value(run: Run, option: str) -> None:
+    result = run("login", "imaps://alice@127.0.0.1:1", *PW, f"--option={option}")
+    assert result.code == 64
+    assert "NAME=VALUE" in result.err
+
+
 def test_a_bug_in_a_library_is_not_hidden_as_a_servers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_arguments: object, **_options: object) -> None:
         raise TypeError
 
-    monkeypatch.setattr(connection, "_FAMILIES", {"imap": type("Broken", (connection._Imap,), {"__init__": broken})})
+    monkeypatch.setattr(imaplib, "LIBRARY", replace(imaplib.LIBRARY, tls=broken))
     assert run("login", "imaps://alice@127.0.0.1:1", *PW).code == 70

@@ -14,8 +14,8 @@ import pytest
 import sasl
 from sasl import registry
 from sasl.adapters.cli import credentials
-from sasl.adapters.cli.deadline import Clock
 from sasl.adapters.cli.exits import Undecodable
+from sasl.adapters.deadline import Deadline
 
 if TYPE_CHECKING:
     from sasl import Credentials
@@ -26,7 +26,7 @@ def obtain(*words: str, user: str | None = "alice", mechanism: str | None = None
     credentials.configure(parser)
     arguments = parser.parse_args(words)
     arguments.mechanism = mechanism
-    return credentials.obtain(arguments, user, Clock(timeout))
+    return credentials.obtain(arguments, user, Deadline(timeout))
 
 
 def python(code: str) -> str:
@@ -187,7 +187,7 @@ def test_a_password_command_that_takes_too_long_is_an_error_as_well() -> None:
 
 def test_the_runs_of_a_token_command_share_the_time_that_there_is(tmp_path: Path) -> None:
     """The first run takes none of it; then it is over."""
-    clock = Clock(20)
+    clock = Deadline(20)
     source = credentials.CommandToken(f"echo {tmp_path}", clock)
     assert source.token()
     clock._ends = 0
@@ -200,7 +200,7 @@ def test_the_runs_of_a_token_command_share_the_time_that_there_is(tmp_path: Path
 
 @pytest.mark.parametrize("typed", [(), ("--mechanism",)], ids=["password", "token"])
 def test_the_time_that_somebody_types_does_not_count(monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...]) -> None:
-    clock = Clock(20)
+    clock = Deadline(20)
     clock._ends = 0
 
     def asked(_prompt: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 import sasl
 from sasl import registry
-from sasl.keys import HASHES
+from sasl.hashes import HASHES
 
 if TYPE_CHECKING:
     from .conftest import Run

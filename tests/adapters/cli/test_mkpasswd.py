@@ -14,7 +14,7 @@ import pytest
 from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 
 from sasl import ScramKeys
-from sasl.keys import HASHES
+from sasl.hashes import HASHES
 
 from ...support.leaks import seen
 from .conftest import PASSWORD, script

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import imaplib
 import json
 import os
-import poplib
 import select
 import signal
-import smtplib
 import socket
 import ssl
 import stat
@@ -23,12 +20,10 @@ import pytest
 
 import sasl
 import sasl.adapters.cli.serve as verb
-from sasl.adapters import imaplib as imap_binding
-from sasl.adapters import poplib as pop_binding
-from sasl.adapters import smtplib as smtp_binding
 from sasl.adapters.cli import main
 from sasl.adapters.reference import Settings
 
+from ...support.protocols import PROTOCOLS
 from .conftest import script, start
 
 if TYPE_CHECKING:
@@ -128,48 +123,12 @@ def test_help_has_an_example_and_says_whose_the_credentials_are(run: Run) -> Non
 # --- logins
 
 
-def imap(served: dict[str, Any], over: str) -> imaplib.IMAP4:
-    server, context = served["imap"], trusting(served)
-    if over == "TLS":
-        return imaplib.IMAP4_SSL(server["host"], server["tls_port"], ssl_context=context, timeout=DEADLINE)
-    conn = imaplib.IMAP4(server["host"], server["port"], timeout=DEADLINE)
-    conn.starttls(context)
-    return conn
-
-
-def pop(served: dict[str, Any], over: str) -> poplib.POP3:
-    server, context = served["pop"], trusting(served)
-    if over == "TLS":
-        return poplib.POP3_SSL(server["host"], server["tls_port"], context=context, timeout=DEADLINE)
-    conn = poplib.POP3(server["host"], server["port"], timeout=DEADLINE)
-    conn.stls(context)
-    return conn
-
-
-def smtp(served: dict[str, Any], over: str) -> smtplib.SMTP:
-    server, context, own = served["smtp"], trusting(served), "localhost"
-    if over == "TLS":
-        return smtplib.SMTP_SSL(server["host"], server["tls_port"], own, context=context, timeout=DEADLINE)
-    conn = smtplib.SMTP(server["host"], server["port"], own, timeout=DEADLINE)
-    conn.starttls(context=context)
-    return conn
-
-
-CONNECT: dict[str, Callable[[dict[str, Any], str], Any]] = {"imap": imap, "pop": pop, "smtp": smtp}
-AUTHENTICATE: dict[str, Callable[..., Any]] = {
-    "imap": imap_binding.authenticate,
-    "pop": pop_binding.authenticate,
-    "smtp": smtp_binding.authenticate,
-}
-
-
 @contextlib.contextmanager
 def connected(served: dict[str, Any], protocol: str, over: str) -> Iterator[Any]:
-    conn = CONNECT[protocol](served, over)
-    try:
+    server, context, implicit = served[protocol], trusting(served), over == "TLS"
+    port, options = server["tls_port" if implicit else "port"], {"host": server["host"], "timeout": DEADLINE}
+    with PROTOCOLS[protocol].connected(port, context, implicit=implicit, **options) as conn:
         yield conn
-    finally:
-        conn.shutdown() if protocol == "imap" else conn.close()
 
 
 @pytest.mark.parametrize("over", ["TLS", "STARTTLS"])
@@ -198,10 +157,10 @@ def test_a_token_is_what_its_name_says_and_may_have_8_kilobytes(
     with connected(served, protocol, "TLS") as conn:
         credentials = sasl.Bearer("alice", token)
         if kind is None:
-            AUTHENTICATE[protocol](conn, credentials, mechanism=mechanism)
+            PROTOCOLS[protocol].binding.authenticate(conn, credentials, mechanism=mechanism)
             return
         with pytest.raises(sasl.AuthenticationFailed) as refused:
-            AUTHENTICATE[protocol](conn, credentials, mechanism=mechanism)
+            PROTOCOLS[protocol].binding.authenticate(conn, credentials, mechanism=mechanism)
     assert "scope" in refused.value.detail  # the error challenge was sent: the token arrived whole
     assert refused.value.kind == (kind if protocol == "imap" else "credentials")  # only IMAP has a code for it
 
@@ -222,7 +181,7 @@ def granted(served: dict[str, Any]) -> str:
 def test_a_token_of_the_endpoint_logs_in(served: dict[str, Any]) -> None:
     token = granted(served)
     with connected(served, "smtp", "STARTTLS") as conn:
-        AUTHENTICATE["smtp"](conn, sasl.Bearer("alice", token))
+        PROTOCOLS["smtp"].binding.authenticate(conn, sasl.Bearer("alice", token))
 
 
 def test_sasl_login_gets_its_token_by_the_file_that_was_printed(served: dict[str, Any]) -> None:
@@ -240,10 +199,10 @@ def test_users_of_a_file_log_in(tmp_path: Path) -> None:
         assert served["users"] == users
         for user, password in users.items():
             with connected(served, "imap", "TLS") as conn:
-                AUTHENTICATE["imap"](conn, sasl.Password(user, password))
+                PROTOCOLS["imap"].binding.authenticate(conn, sasl.Password(user, password))
         for token in (served["tokens"]["good"], granted(served)):
             with connected(served, "imap", "TLS") as conn:
-                AUTHENTICATE["imap"](conn, sasl.Bearer("j\u00f6rg", token))
+                PROTOCOLS["imap"].binding.authenticate(conn, sasl.Bearer("j\u00f6rg", token))
 
 
 def test_nothing_that_a_client_does_is_seen(tmp_path: Path) -> None:
@@ -251,7 +210,7 @@ def test_nothing_that_a_client_does_is_seen(tmp_path: Path) -> None:
     with serving("--imap", "0", "--smtp", "0") as served:
         for protocol in ("imap", "smtp"):
             with connected(served, protocol, "TLS") as conn, pytest.raises(sasl.AuthenticationFailed):
-                AUTHENTICATE[protocol](conn, sasl.Password("alice", "looking-glass"))
+                PROTOCOLS[protocol].binding.authenticate(conn, sasl.Password("alice", "looking-glass"))
         with socket.create_connection(("127.0.0.1", served["imap"]["tls_port"]), DEADLINE) as sock:
             sock.sendall(b"a LOGIN alice wonderland\r\n")
             with contextlib.suppress(ConnectionError):

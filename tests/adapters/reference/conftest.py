@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sasl.adapters import reference
+from sasl.adapters.binding import connected
 
 from ...support.protocols import PROTOCOLS, b64
 
@@ -125,16 +126,12 @@ def connect() -> Iterator[Callable[..., Raw]]:
         yield connected
 
 
-@contextlib.contextmanager
-def library(server: Endpoint, over: str, context: ssl.SSLContext) -> Iterator[Any]:
+def library(server: Endpoint, over: str, context: ssl.SSLContext) -> contextlib.AbstractContextManager[Any]:
     """The standard library's client, connected over TLS, STARTTLS or in the clear."""
-    protocol, tls = PROTOCOLS[server.protocol], over == "TLS"
-    port, secured = (server.tls_port, context) if tls else (server.port, None)
-    conn = protocol.connect(port, secured, host=server.host, timeout=TIMEOUT)
-    with conn if hasattr(conn, "__exit__") else contextlib.closing(conn):
-        if over == "STARTTLS":
-            protocol.start_tls(conn, context)
-        yield conn
+    described = PROTOCOLS[server.protocol].described()
+    secured = {"TLS": {"tls": context}, "STARTTLS": {"starttls": context}}.get(over, {})
+    port = server.tls_port if over == "TLS" else server.port
+    return connected(described, server.host, port, timeout=TIMEOUT, **secured)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import sasl
 import sasl.adapters.imaplib
 import sasl.adapters.poplib
 import sasl.adapters.smtplib
-from sasl.adapters import channel_binding, reference
+from sasl.adapters import binding, channel_binding, reference
 from sasl.adapters.reference import Settings
 from sasl.adapters.reference.certificates import client_context, issue, server_context
 
@@ -72,7 +72,7 @@ class Watch:
 
 def log_in(conn: Any, protocol: str, **settings: Any) -> Watch:
     watch = Watch()
-    BINDINGS[protocol].run(conn, ALICE, watch=watch, **settings)
+    binding.log_in(BINDINGS[protocol].LIBRARY, conn, ALICE, watch=watch, **settings)
     return watch
 
 
@@ -274,7 +274,7 @@ def test_a_man_in_the_middle_who_takes_plus_off_the_list_is_noticed(
     man, context = middle(servers, protocol, strips=True)
     watch = Watch()
     with client(man, "TLS", context) as conn, pytest.raises(sasl.AuthenticationFailed):
-        BINDINGS[protocol].run(conn, ALICE, watch=watch)
+        binding.log_in(BINDINGS[protocol].LIBRARY, conn, ALICE, watch=watch)
     assert (watch.name, watch.header) == ("SCRAM-SHA3-512", b"y")
     (attempt,) = getattr(servers, protocol).sessions[-1].attempts
     assert (attempt.mechanism, attempt.outcome) == ("SCRAM-SHA3-512", "credentials")

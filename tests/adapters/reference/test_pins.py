@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import imaplib
-import poplib
-import smtplib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +13,7 @@ import sasl.adapters.smtplib
 from sasl.adapters.reference import Settings, running
 
 from ...support.leaks import seen
+from ...support.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from sasl.adapters.reference import Servers
@@ -24,19 +22,10 @@ ALICE = sasl.Password("alice", "wonderland")
 
 
 def log_in(servers: Servers, library: str, policy: sasl.Policy) -> None:
-    context = servers.client_context()
-    if library == "imaplib":
-        with imaplib.IMAP4_SSL("localhost", servers.imap.tls_port, ssl_context=context) as imap:
-            sasl.adapters.imaplib.authenticate(imap, ALICE, policy=policy)
-    elif library == "poplib":
-        pop = poplib.POP3_SSL("localhost", servers.pop.tls_port, context=context)
-        try:
-            sasl.adapters.poplib.authenticate(pop, ALICE, policy=policy)
-        finally:
-            pop.close()
-    else:
-        with smtplib.SMTP_SSL("localhost", servers.smtp.tls_port, local_hostname="localhost", context=context) as smtp:
-            sasl.adapters.smtplib.authenticate(smtp, ALICE, policy=policy)
+    protocol = PROTOCOLS[library.removesuffix("lib")]
+    port = getattr(servers, protocol.name).tls_port
+    with protocol.connected(port, servers.client_context(), host="localhost") as conn:
+        protocol.binding.authenticate(conn, ALICE, policy=policy)
 
 
 @pytest.mark.parametrize("library", ["imaplib", "poplib", "smtplib"])

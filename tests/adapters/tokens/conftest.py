@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sasl.adapters.reference import token_endpoint
-
 from ...support.leaks import seen
 
 if TYPE_CHECKING:
@@ -20,21 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sasl.adapters.reference.token_endpoint import TokenEndpoint
-
-
-@pytest.fixture(scope="session")
-def _running() -> Iterator[TokenEndpoint]:
-    with token_endpoint.running() as running:
-        yield running
-
-
-@pytest.fixture
-def endpoint(_running: TokenEndpoint) -> TokenEndpoint:
-    """An endpoint that nobody has asked yet and that works."""
-    _running.requests.clear()
-    _running.faults.clear()
-    _running.lifetime, _running.rotates = 3_600, False
-    return _running
 
 
 @pytest.fixture

@@ -225,6 +225,17 @@ def test_a_login_command_that_fails_here_has_nothing_to_cancel_with_and_closes()
     assert (wire.done, wire.must_close) == (True, True)
 
 
+@pytest.mark.parametrize(("module", "name"), [(imap, "IMAP-LOGIN"), (pop, "POP-USER"), (pop, "POP-APOP")])
+def test_a_login_command_takes_the_exchange_of_a_password(module: Any, name: str) -> None:
+    def script() -> sasl.ClientSteps:
+        yield sasl.Complete(b"whatever\r\nDELE 1")
+
+    settings = {"greeting": b"+OK <1@x>"} if name == "POP-APOP" else {}
+
+    with pytest.raises(UsageError, match="takes a password"):
+        module.ClientWire(sasl.ClientExchange(name, script()), **settings)
+
+
 @pytest.mark.parametrize("module", [imap, pop, smtp])
 def test_options_reach_the_mechanism_and_one_that_it_does_not_know_is_refused(module: Any) -> None:
     choice = sasl.choose(["SCRAM-SHA-256"], PASSWORD, channel=TLS)

@@ -256,6 +256,19 @@ def test_the_password_of_a_login_command_is_seen_nowhere(wire_type: Any, passwor
     assert quoted not in seen
 
 
+@LOGINS
+@pytest.mark.parametrize("password", ["hunter22", "pässword"])
+def test_no_variable_of_a_login_command_holds_the_password_that_it_sends(wire_type: Any, password: str) -> None:
+    wire = wire_type(sasl.Password("üser", password))
+    lines = [wire.command()]
+
+    while not lines[-1].octets.endswith((f"{password}\r\n".encode(), f'"{password}"\r\n'.encode())):
+        lines.append(wire.receive(b"+OK\r\n" if wire_type is pop_wire else b"+ \r\n"))
+
+    kept = wire._script.gi_frame.f_locals.values()
+    assert not any(password.encode() in getattr(each, "octets", str(each).encode()) for each in kept)
+
+
 # --- the choice
 
 ROWS = [(imap, "IMAP-LOGIN", ["IMAP4rev1"], "AUTH="), (pop, "POP-USER", ["USER"], "SASL ")]

@@ -110,6 +110,17 @@ def test_literals_come_after_a_go_ahead_or_unasked(lines: list[bytes], answers: 
     assert kind(wire) == "accepted"
 
 
+@pytest.mark.parametrize(("prepare", "seen"), [(True, "a"), (False, "\xaa")])
+@pytest.mark.parametrize("make", [login, user])
+def test_a_command_has_its_own_options(make: Any, prepare: bool, seen: str) -> None:
+    wire = make(options={name: {"prepare": prepare} for name in ("IMAP-LOGIN", "POP-USER")})
+    lines = ["A1 LOGIN alice {2+}\r\n", "\xaa\r\n"] if make is login else ["USER alice\r\n", "PASS \xaa\r\n"]
+
+    *_, question = [wire.receive(line.encode()) for line in lines]
+
+    assert question == sasl.CheckPassword("alice", sasl.Secret(seen))
+
+
 def test_the_capabilities_stand_in_the_yes() -> None:
     wire = login(capabilities=["IMAP4rev1", "ID"])
 

@@ -1,7 +1,7 @@
-"""What the sessions of the three protocols share: reading and answering, logins, deadlines, and what is kept of it.
+"""What the servers of the three protocols share: reading and answering, logins, deadlines, and what is kept of it.
 
-A session is one connection's dialogue. It keeps a redacted transcript and a record of each login attempt, so
-that whoever tests a client can ask what it did.
+A conversation is what both sides say on one connection. It keeps a redacted transcript and a record of each login
+attempt, so that whoever tests a client can ask what it did.
 """
 
 from __future__ import annotations
@@ -9,34 +9,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 from abc import ABC, abstractmethod
 from collections import deque
-from traceback import extract_tb
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from sasl.channel import Channel
-from sasl.errors import MechanismUnavailable, UsageError
+from sasl.errors import MechanismUnavailable, UsageError, place_of
 from sasl.exchange import State
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.policy import DEFAULT_POLICY, Policy, against, offer
 from sasl.registry import canonical, known_mechanisms, lookup
 from sasl.secret import octets
 from sasl.settlement import settle_async
-from sasl.steps import CheckCertificate, Failure, FindKeys, Question, Success
+from sasl.steps import CheckCertificate, Failure, Question, Success
+from sasl.text import printable
 from sasl.value import value
 
 from ..channel_binding import bindings
 from ..wire.line import Line, plain_line
 from .certificates import ServerContext
+from .checks import known_options, options_for
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Collection, Mapping
-    from typing import Any
+    from collections.abc import Callable, Collection, Iterator
+
+    from sasl.registry import Mechanism
 
     from ..wire.server import Server
     from ..wire.starttls import StartTlsServer
+    from .checks import Checks
     from .connection import Connection
 
 _log: Final = logging.getLogger("sasl")
@@ -45,20 +48,6 @@ _KEPT_LINES: Final = 1_000
 _KEPT_ATTEMPTS: Final = 100
 _SHOWN: Final = 200  # characters of a line in the transcript
 _HURRIED: Final = 0.1  # seconds of grace when the server shuts down
-_DECOY: Final = (secrets.token_bytes(32), 4_096)  # for verifiers that say nothing about it
-
-
-class Checks(Protocol):
-    """A verifier that says which questions it serves."""
-
-    @property
-    def answers(self) -> Collection[type[Question]]:
-        """The types of question that it serves."""
-        ...
-
-    def __call__(self, question: Question, /) -> Any:
-        """Answer a question, or return an awaitable of the answer."""
-        ...
 
 
 @final
@@ -120,8 +109,8 @@ class Attempt:
     reason: str = ""
 
 
-class Session(ABC):
-    """One connection's dialogue.
+class Conversation(ABC):
+    """What both sides say on one connection, from the greeting to its end.
 
     Attributes:
         transcript: the last lines as (direction, shown), "C" from the client and "S" from the server. No line
@@ -166,9 +155,7 @@ class Session(ABC):
             raise
         except Exception as error:
             self._farewell("broken")
-            place = extract_tb(error.__traceback__)[-1]
-            where = f"{place.filename}:{place.lineno}"
-            _log.error("the %s server failed with %s at %s", self.service, type(error).__name__, where)
+            _log.error("the %s server failed with %s at %s", self.service, type(error).__name__, place_of(error))
         finally:
             await self.connection.close(grace=grace)
 
@@ -226,7 +213,7 @@ class Session(ABC):
         return {
             "channel": self.channel,
             "limits": self.settings.limits,
-            "options": self._options(),
+            "options": _Options(self._options),
             "authenticated": self.identity is not None,
         }
 
@@ -242,12 +229,12 @@ class Session(ABC):
 
     def note(self, shown: str) -> None:
         """Put what the client sent into the transcript."""
-        self.transcript.append(("C", _printable(shown)))
+        self.transcript.append(("C", _shown(shown)))
 
     async def say(self, *lines: str | Line) -> None:
         """Send lines, all of them in one write."""
         sent = [text if isinstance(text, Line) else plain_line(text) for text in lines]
-        self.transcript += [("S", _printable(line.shown)) for line in sent]
+        self.transcript += [("S", _shown(line.shown)) for line in sent]
         self.connection.write(b"".join(line.octets for line in sent))
         await self.connection.drain()
 
@@ -322,16 +309,11 @@ class Session(ABC):
             self._certificate = tls.getpeercert(binary_form=True)
         return True
 
-    def _options(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the mechanisms are told, by name; SCRAM, what it makes up for users that there are not."""
-        decoy = getattr(self.verifier, "decoy", _DECOY)
-        scram = [row.name for row in known_mechanisms() if FindKeys in row.questions and row.name.startswith("SCRAM-")]
-        return {
-            "OAUTHBEARER": {"hosts": self.settings.hosts},
-            "DIGEST-MD5": {"hosts": self.settings.hosts},
-            "EXTERNAL": {"certificate": self._certificate},
-            **{name: {"decoy": decoy} for name in scram},
-        }
+    def _options(self, row: Mechanism) -> Mapping[str, Any]:
+        """Return what the script of a row is told: what it knows of this, and what the verifier has for it."""
+        ours = {"hosts": self.settings.hosts, "certificate": self._certificate}
+        known = known_options(row)
+        return {name: told for name, told in ours.items() if name in known} | dict(options_for(self.verifier, row))
 
     async def _settled(self, wire: Server, said: Line | Question | None) -> Line | None:
         """Answer the wire's questions until it has a line to send, or wants to read one."""
@@ -371,6 +353,23 @@ class Session(ABC):
             self.connection.write(plain_line(text).octets)
 
 
+@final
+class _Options(Mapping[str, Mapping[str, Any]]):
+    """The options of mechanisms by name, made where a wire asks for them: it runs one mechanism and knows them all."""
+
+    def __init__(self, options: Callable[[Mechanism], Mapping[str, Any]]) -> None:
+        self._options = options
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        return self._options(lookup(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.name for row in known_mechanisms())
+
+    def __len__(self) -> int:
+        return len(known_mechanisms())
+
+
 def _known(word: bytes) -> str:
     """The name of a mechanism; "" for what is none: a client that is out of step may have sent a secret there."""
     try:
@@ -395,5 +394,5 @@ def _text(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:_SHOWN])
+def _shown(text: str) -> str:
+    return printable(text, limit=_SHOWN, instead="?")

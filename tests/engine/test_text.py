@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sasl.adapters.cli.text import shown
+from sasl.text import printable
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,15 @@ from sasl.adapters.cli.text import shown
     ids=ascii,
 )
 def test_text_of_others_reaches_no_terminal_as_a_control(text: str, seen: str) -> None:
-    assert shown(text) == seen
+    assert printable(text) == seen
+
+
+def test_only_the_beginning_of_a_long_text_is_shown() -> None:
+    assert printable("abc\x1bdef", limit=4) == r"abc\x1b"
+    assert printable("abcdef", limit=3) == "abc"
+    assert printable("abc", limit=3) == "abc"
+
+
+def test_what_is_not_printable_can_be_replaced() -> None:
+    assert printable("a\r\n\x1bz", instead=" ") == "a   z"
+    assert printable("a\x1bz", instead="") == "az"

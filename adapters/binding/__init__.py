@@ -1,0 +1,46 @@
+"""How a library is bound: its description, the one login sequence, errors that are two things.
+
+    class Description:                      # satisfies Library; see sasl.adapters.poplib for one to copy
+        ...
+
+    LIBRARY = Description()
+    authenticate = Binding(LIBRARY).authenticate
+
+All rules of an exchange are the wire's (`sasl.adapters.wire`), all rules of a login are here: what is checked when,
+what closes the connection, what is shown of it. The description says how one library does it.
+"""
+
+from .channel import describe
+from .clock import clocked
+from .connection import connected
+from .dialogue import READ, Dialogue, quiet
+from .errors import LibraryError, ended, is_gone, too_late
+from .given import callback_script, credentials_of, veil
+from .login import Binding, Library, Offer, auth, log_in, login_steps, perform
+from .tls import begin_tls, no_tls, unread
+
+__all__ = [
+    "READ",
+    "Binding",
+    "Dialogue",
+    "Library",
+    "LibraryError",
+    "Offer",
+    "auth",
+    "begin_tls",
+    "callback_script",
+    "clocked",
+    "connected",
+    "credentials_of",
+    "describe",
+    "ended",
+    "is_gone",
+    "log_in",
+    "login_steps",
+    "no_tls",
+    "perform",
+    "quiet",
+    "too_late",
+    "unread",
+    "veil",
+]

@@ -1,0 +1,119 @@
+"""The lines of a login: how a library's connection sends and reads them, and what is shown of them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from functools import partial
+
+from sasl.errors import Cancelled, LimitExceeded
+from sasl.typed import TYPE_CHECKING
+
+from ..wire.client import LONGEST_LINE
+from ..wire.text import printable, text_of
+from .errors import too_late
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Final, TypeAlias
+
+    from ..wire import imap, pop, smtp
+    from ..wire.line import Line
+    from .login import Steps
+
+    Wire: TypeAlias = imap.ClientWire | pop.ClientWire | smtp.ClientWire
+
+READ: Final = LONGEST_LINE + 1
+"""Octets to read at most for one line: one more than a wire takes, so that it sees that there are too many."""
+
+
+class Dialogue:
+    """A library's connection during a login: lines out, lines in, each shown without what must not be seen.
+
+    `send` writes octets at once, `readline` returns a line with its end (b"" at the end of the connection), `close`
+    ends it and never fails; in an asynchronous library they return what is to be awaited. `show` takes each line as it
+    may be shown, for the library's debug output; None if that is off. The logger `sasl` gets the same at DEBUG.
+
+    Attributes:
+        wire: the exchange that was held, or None.
+        last: the server's last line, with its end.
+        refused: the line in which the server said no, as it may be shown; "" if there is none.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[bytes], Any],
+        readline: Callable[[], Any],
+        close: Callable[[], Any],
+        *,
+        show: Callable[[str], object] | None,
+    ) -> None:
+        self.readline = readline
+        self.close = close
+        self.wire: Any = None
+        self.last = b""
+        self.refused = ""
+        self._send = send
+        self._shows = [] if show is None else [show]
+        logging = sys.modules.get("logging")  # who has not imported it listens to nothing
+        if logging is not None and (logger := logging.getLogger("sasl")).isEnabledFor(logging.DEBUG):
+            self._shows.append(partial(logger.debug, "%s"))
+
+    def send(self, line: Line) -> Any:
+        """Send a line, in one write."""
+        for show in self._shows:
+            show(f"C: {line.shown}")
+        return self._send(line.octets)
+
+    def received(self, line: bytes, shown: Callable[[bytes], str] | None = None) -> bytes:
+        """Take what `readline` returned, and return it. Raises EOFError if it is no line, or only a part of one."""
+        if not line.endswith(b"\n") and len(line) < READ:
+            raise EOFError
+        self.last = line
+        for show in self._shows:
+            show(f"S: {shown(line) if shown else printable(text_of(line))}")
+        return line
+
+    def hold(self, wire: Wire) -> Steps[None]:
+        """Run a wire to its end, raise its error if it has one, close the connection if nothing else can follow.
+
+        Raises UsageError before anything is sent if the credentials cannot be used.
+        """
+        self.wire = wire
+        line: Line | None = wire.command()
+        try:
+            while not wire.done:
+                if line is not None:
+                    yield partial(self.send, line)
+                line = wire.receive(self.received((yield self.readline), wire.shown))
+        except TimeoutError:
+            wire.abandon(too_late())
+        except (EOFError, OSError):
+            wire.lost()
+        except LimitExceeded as error:
+            wire.abandon(error)
+        except BaseException:
+            wire.abandon(Cancelled("the exchange was interrupted"))
+            raise
+        if wire.must_close:
+            yield self.close
+        elif wire.error is not None:
+            self.refused = wire.shown(self.last)
+        if wire.error is not None:
+            raise wire.error
+
+
+@contextmanager
+def quiet(conn: Any, level: str) -> Iterator[None]:
+    """Turn a library's debug output off, whose level is in the attribute of that name: it would show the credential."""
+    before = getattr(conn, level)
+    setattr(conn, level, 0)
+    try:
+        yield
+    finally:
+        setattr(conn, level, before)
+
+
+def to_stderr(text: str) -> None:
+    """Print a line where debug output goes, for a library that has no function for it."""
+    print(text, file=sys.stderr)

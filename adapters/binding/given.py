@@ -1,0 +1,76 @@
+"""What a caller gives: a credential, or a bare password in the place of one, which no traceback may show."""
+
+from __future__ import annotations
+
+from sasl.credentials import Bearer, Password, TokenSource, is_credentials
+from sasl.errors import Cancelled, UsageError
+from sasl.secret import Secret
+from sasl.steps import Complete
+from sasl.typed import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias, TypeVar
+
+    from sasl.credentials import Credentials, Token
+    from sasl.steps import ClientSteps
+
+    Respond: TypeAlias = Callable[[bytes], bytes | str | None]
+    T = TypeVar("T")
+
+
+class _Unusable:
+    """Stands for what was passed where a credential belongs, which may be a bare password: tracebacks show locals."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, value: object) -> None:
+        self.kind = type(value).__name__
+
+
+def veil(value: T) -> T:
+    """Return what is a credential, a source of one or a callback; in the place of anything else, only its type.
+
+    A function of ours that takes one rebinds it to this first, so that no frame of an error shows a bare password.
+    """
+    harmless = value is None or callable(value) or isinstance(value, Secret | _Unusable | TokenSource)
+    return value if harmless or is_credentials(value) else cast("T", _Unusable(value))
+
+
+def veil_password(value: Credentials | Token) -> Credentials | Token:
+    """Return a password as a Secret, and anything else as `veil` does."""
+    return Secret(value) if isinstance(value, str) else veil(value)
+
+
+def type_of(value: object) -> str:
+    """Return the name of a value's type, as it was before it was veiled."""
+    return value.kind if isinstance(value, _Unusable) else type(value).__name__
+
+
+def credentials_of(user: str, secret: Credentials | Token) -> Credentials:
+    """Return what the second argument of a library's login() stands for, veiled.
+
+    A `Secret` is the user's password; a callable or a `TokenSource` gives the user's token. Credentials are
+    taken as they are, with the user name that is in them.
+    """
+    if isinstance(secret, Secret):
+        return Password(user, secret)
+    if is_credentials(secret):
+        return secret
+    if callable(secret) or isinstance(secret, TokenSource):
+        return Bearer(user, secret)
+    raise UsageError(f"a password, credentials or a token source, not {type_of(secret)}")
+
+
+def callback_script(respond: Respond | None, initial: bytes | str | None) -> ClientSteps:
+    """Return a client script that asks a callback; the server may say yes after any of its responses."""
+    challenge = yield None if initial is None else Complete(_octets(initial))
+    while True:
+        response = None if respond is None else respond(challenge)
+        if response is None:
+            raise Cancelled("there is no answer to the server's challenge")
+        challenge = yield Complete(_octets(response))
+
+
+def _octets(response: bytes | str) -> bytes:
+    return response.encode() if isinstance(response, str) else response

@@ -1,0 +1,311 @@
+"""The one sequence of a login, for all libraries: steps that a driver performs.
+
+A step is a call that may have to wait: for a line, for a token. The driver for synchronous libraries makes it
+(`perform`); one for asynchronous libraries makes it and awaits what it returns.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sasl.credentials import Password, is_credentials
+from sasl.errors import ConnectionLost, MechanismUnavailable, PolicyViolation, SASLError, UsageError
+from sasl.policy import DEFAULT_POLICY, against
+from sasl.registry import Mechanism, lookup
+from sasl.resolution import resolve
+from sasl.typed import TYPE_CHECKING, Generic, Protocol, TypeVar, final
+from sasl.value import value
+
+from .clock import clocked
+from .errors import of_the_socket, translate
+from .given import type_of, veil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
+    from ssl import SSLContext
+    from typing import Any, TypeAlias, TypedDict, Unpack
+
+    from sasl.channel import Channel
+    from sasl.credentials import Credentials
+    from sasl.policy import Choice, Policy
+
+    from .dialogue import Dialogue, Wire
+    from .errors import Family
+
+C = TypeVar("C")
+R = TypeVar("R")
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+
+if TYPE_CHECKING:
+    Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
+    """Calls that may have to wait. What each returns, or raises, goes back in; in the end the result is returned."""
+
+    class LoginOptions(TypedDict, total=False):
+        """How to log in, as for `authenticate`; `watch` gets the choice and the wire before the command is sent."""
+
+        mechanism: str | None
+        initial_response: bool | None
+        policy: Policy | None
+        timeout: float | None
+        options: Mapping[str, Any]
+        watch: Callable[[Choice, Any], object] | None
+
+
+@final
+@value
+class Offer:
+    """What a server offers: how to choose from it, and how to make the wire for what was chosen.
+
+    `choose(credentials, policy=, channel=, mechanism=)`, `wire(choice, credentials, initial_response=, options=)`.
+    """
+
+    choose: Callable[..., Choice]
+    wire: Callable[..., Any]
+
+
+class Library(Protocol[C, R_co]):
+    """What is to be said about a library: `C` are its connections, `R` is what its logins return.
+
+    `offer`, `finish` and `close` may wait, and so may what the dialogue is made of: in an asynchronous library they
+    return what is to be awaited.
+    """
+
+    @property
+    def service(self) -> str:
+        """The protocol's service name (RFC 4422 section 4)."""
+        ...
+
+    @property
+    def errors(self) -> Family:
+        """The errors that are ours and the library's."""
+        ...
+
+    def open(self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None) -> C:
+        """Connect, under TLS if there is a context."""
+        ...
+
+    def offers_tls(self, conn: C, /) -> bool:
+        """Whether the server offers STARTTLS. Raises PolicyViolation where it is too late for that."""
+        ...
+
+    def start_tls(self, conn: C, context: SSLContext, /) -> object:
+        """Begin TLS by STARTTLS."""
+        ...
+
+    def channel(self, conn: C, /) -> Channel:
+        """Describe the connection."""
+        ...
+
+    def dialogue(self, conn: C, /) -> Dialogue:
+        """Return how lines go out and come in."""
+        ...
+
+    def check(self, conn: C, /) -> None:
+        """Raise for a connection on which nobody can log in now."""
+
+    def offer(self, conn: C, dialogue: Dialogue, /) -> Any:
+        """Return the `Offer` of the server; ask for it, if that was not done yet."""
+        ...
+
+    def mute(self, conn: C, /) -> AbstractContextManager[None]:
+        """Turn the library's own debug output off for the exchange."""
+        ...
+
+    def finish(self, conn: C, dialogue: Dialogue, /) -> R_co:
+        """Leave the connection as after the library's own login, and return what that returns."""
+        ...
+
+    def arguments(self, dialogue: Dialogue, error: SASLError, /) -> tuple[Any, ...] | None:
+        """Return the `args` that the library's error would have; None for the sentence."""
+        ...
+
+    def explain(self, error: Exception, /) -> SASLError | None:
+        """Return what an error of the library's means where a connection is opened; None if it is none."""
+        ...
+
+    def leave(self, conn: C, /) -> object:
+        """Take leave, as the protocol wants it."""
+        ...
+
+    def close(self, conn: C, /) -> object:
+        """Close the connection; never fail."""
+        ...
+
+
+@final
+class Binding(Generic[C, R]):
+    """What users of a synchronous library call to log in on its connections."""
+
+    def __init__(self, library: Library[C, R]) -> None:
+        self._library = library
+
+    def authenticate(
+        self,
+        conn: C,
+        credentials: Credentials,
+        *,
+        mechanism: str | None = None,
+        initial_response: bool | None = None,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        options: Mapping[str, Any] = {},
+    ) -> R:
+        """Log in; return what the library's own login would, and leave the connection as that does.
+
+        The mechanism is chosen from what the server offers as `sasl.choose` does, or it is `mechanism`; for a password
+        that none of them takes, the protocol's login command stands in. `initial_response=False` never sends one with
+        the command. `timeout` is in seconds, for the whole login; without it, each read and write has the connection's
+        own time-out, and the whole login ten times that. `options` are for the mechanism.
+        Raises the library's errors, and UsageError (for an option that the mechanism does not know, too) and
+        TokenError. The connection is usable after a refusal; where the exchange was cut or the server broke the
+        protocol, it is closed. Each call sends the credential once: a second one on the same connection sends it again.
+        """
+        credentials = veil(credentials)
+        return log_in(
+            self._library,
+            conn,
+            credentials,
+            mechanism=mechanism,
+            initial_response=initial_response,
+            policy=policy,
+            timeout=timeout,
+            options=options,
+        )
+
+
+def log_in(library: Library[C, R], conn: C, credentials: Credentials, **options: Unpack[LoginOptions]) -> R:
+    """Log in on a connection of a synchronous library, as `Binding.authenticate` does."""
+    if not is_credentials(credentials):
+        kind = type_of(credentials)
+        del credentials  # it may be a bare password
+        raise UsageError(f"credentials are a Password, a Bearer, ..., not {kind}")
+    return perform(login_steps(library, conn, credentials, **options))
+
+
+def perform(steps: Steps[T]) -> T:
+    """Make the calls of a synchronous library, and return the result."""
+    returned: list[Any] = [None]  # emptied each time: an error that leaves shows what the variables of a frame hold
+    raised: list[BaseException] = []
+    while True:
+        try:
+            call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        try:
+            returned.append(call())
+        except BaseException as error:
+            raised.append(error)
+
+
+def login_steps(
+    library: Library[C, R],
+    conn: C,
+    credentials: Credentials,
+    *,
+    mechanism: str | None = None,
+    initial_response: bool | None = None,
+    policy: Policy | None = None,
+    timeout: float | None = None,
+    options: Mapping[str, Any] = {},
+    watch: Callable[[Choice, Any], object] | None = None,
+    get_token: Callable[[Any], Any] = resolve,
+    limit: Callable[[Any, float | None], AbstractContextManager[None]] = clocked,
+) -> Steps[R]:
+    """Return the steps of a login. `get_token` resolves credentials, `limit` is for the time that all may take."""
+    dialogue, allowed = library.dialogue(conn), policy or DEFAULT_POLICY
+
+    def steps() -> Steps[R]:
+        channel = library.channel(conn)
+        library.check(conn)
+        with limit(conn, timeout):
+            offer = yield partial(library.offer, conn, dialogue)
+            choice = offer.choose(credentials, policy=allowed, channel=channel, mechanism=mechanism)
+            ready = yield partial(get_token, credentials)
+            wire = offer.wire(choice, ready, initial_response=initial_response, options=options)
+            if watch is not None:
+                watch(choice, wire)
+            with library.mute(conn):
+                yield from dialogue.hold(wire)
+                answer: R = yield partial(library.finish, conn, dialogue)
+            _remember(allowed, choice, ready)
+            return answer
+
+    return guarded(library, dialogue, steps())
+
+
+def auth(
+    library: Library[C, R],
+    conn: C,
+    wire: Wire,
+    name: str,
+    policy: Policy,
+    *,
+    first: Callable[[], object] | None = None,
+) -> R:
+    """Run AUTH with a mechanism that a callback speaks, on a connection of a synchronous library.
+
+    `first` is called before, in the connection's time: it says EHLO. Raises PolicyViolation where the policy has
+    something against the mechanism, and all that `log_in` does.
+    """
+    dialogue = library.dialogue(conn)
+
+    def steps() -> Steps[R]:
+        library.check(conn)
+        _check_allowed(name, policy, library.channel(conn))
+        with clocked(conn, None):
+            if first is not None:
+                yield first
+            with library.mute(conn):
+                yield from dialogue.hold(wire)
+                answer: R = yield partial(library.finish, conn, dialogue)
+                return answer
+
+    return perform(guarded(library, dialogue, steps()))
+
+
+def guarded(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> Steps[T]:
+    """Return the steps so that what goes wrong in them leaves as the library's error.
+
+    Whatever is no SASLError has cut the dialogue somewhere, so the connection is closed. Nothing leaves with the
+    frames below this one: those of the library hold what was sent.
+    """
+    failure: BaseException
+    try:
+        return (yield from steps)
+    except SASLError as error:
+        failure = error
+    except Exception as error:
+        failure = of_the_socket(error) or error
+    except BaseException as error:
+        failure = error
+    if isinstance(failure, ConnectionLost) or not isinstance(failure, SASLError):
+        yield dialogue.close
+    if isinstance(failure, SASLError):
+        failure = translate(failure, library.errors, library.arguments(dialogue, failure))
+    raise failure.with_traceback(None)
+
+
+def _remember(policy: Policy, choice: Choice, credentials: Credentials) -> None:
+    """Pin the account to what it has just logged in with; a store of pins that fails does not undo the login."""
+    try:
+        policy.remember(choice, credentials)
+    except UsageError as error:
+        import logging
+
+        logging.getLogger("sasl").warning("the mechanism is not remembered: %s", error)
+
+
+def _check_allowed(name: str, policy: Policy, channel: Channel) -> None:
+    """Refuse a mechanism that a callback speaks, where the policy has something against it.
+
+    One that is not known here may send what is usable to an eavesdropper, and is as weak as one can be.
+    """
+    try:
+        row = lookup(name)
+    except MechanismUnavailable:
+        row = Mechanism(name, None, None, Password, client_first=True, plaintext=True, rank=0)
+    if reason := against(row, policy, channel):
+        raise PolicyViolation(f"the policy does not allow {row.name}: {reason}")

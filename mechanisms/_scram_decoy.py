@@ -1,0 +1,51 @@
+"""What a SCRAM server makes up for users that there are not, so that nobody can tell who is known."""
+
+from __future__ import annotations
+
+import os
+from hashlib import sha3_512
+from typing import Final, NamedTuple
+
+from sasl.errors import UsageError
+from sasl.hashes import DIGEST_SIZES, ITERATIONS, LONGEST_SALT, MOST_ITERATIONS, SALT
+from sasl.keys import ScramKeys
+
+_LEAST_SECRET: Final = 16  # octets
+
+NOBODY: Final = {
+    name: ScramKeys(name, b"-", 1, os.urandom(size), os.urandom(size)) for name, size in DIGEST_SIZES.items()
+}
+"""Keys in the place of those of an unknown user; nobody can prove that he knows them, and nobody is let in by them."""
+
+
+class Decoy(NamedTuple):
+    """What unknown users are made of: a secret for their salts, their iterations, the octets of their salts."""
+
+    secret: bytes
+    iterations: int
+    octets: int
+
+    @classmethod
+    def of(cls, secret: object, iterations: object, octets: object = SALT) -> Decoy:
+        """Return a decoy. Raises UsageError for what is none."""
+        if not isinstance(secret, bytes) or len(secret) < _LEAST_SECRET:
+            raise UsageError(f"the secret of a decoy is {_LEAST_SECRET} octets or more")
+        if type(iterations) is not int or not 0 < iterations <= MOST_ITERATIONS:
+            raise UsageError(f"the iterations of a decoy are a number from 1 to {MOST_ITERATIONS}")
+        if type(octets) is not int or not 0 < octets <= LONGEST_SALT:
+            raise UsageError(f"the salt of a decoy has 1 to {LONGEST_SALT} octets")
+        return cls(secret, iterations, octets)
+
+    def salt(self, authcid: str, hash_name: str) -> bytes:
+        """Return the salt of a user: the same each time, and in each release, or a change would tell who is unknown.
+
+        SHA-3 takes the secret before the text, where older hashes need HMAC, at three times the cost.
+        """
+        salt = sha3_512(b"%s%s %s" % (self.secret, hash_name.encode("ascii"), authcid.encode("utf-8"))).digest()
+        while len(salt) < self.octets:
+            salt += sha3_512(self.secret + salt).digest()
+        return salt[: self.octets]
+
+
+DECOY: Final = Decoy(os.urandom(32), ITERATIONS, SALT)
+"""Where nobody says which: of this process alone."""

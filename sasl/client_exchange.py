@@ -1,0 +1,277 @@
+"""The client's exchange: when a yes may come, what a server may send, and what of it is told."""
+
+from __future__ import annotations
+
+import enum
+
+from .errors import (
+    AuthenticationFailed,
+    AuthorizationFailed,
+    Cancelled,
+    LimitExceeded,
+    ProtocolError,
+    SASLError,
+    ServerNotProven,
+    TemporaryFailure,
+    UsageError,
+    bare,
+)
+from .exchange import DONE, FAILED, NEW, OPEN, Exchange, close
+from .limits import DEFAULT_LIMITS, Limits
+from .secret import scrubbed
+from .steps import KINDS, Complete, ErrorAnswer, Harmless
+from .typed import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Final
+
+    from .errors import Kind
+    from .secret import Secret
+    from .steps import ClientSteps
+
+
+class _Turn(enum.Enum):
+    """What the client's last message allows the server to say; the value tells why a yes is too early."""
+
+    SERVER_FIRST = "the server said yes before the client sent anything"
+    CONTINUES = "the server said yes before the exchange was complete"
+    COMPLETE = ""
+    EXPLAINED = "the server said yes after an error challenge"
+
+
+_SERVER_FIRST, _CONTINUES, _COMPLETE, _EXPLAINED = _Turn
+
+
+@final
+class ClientExchange(Exchange):
+    """The client's side of one authentication. Made by `sasl.client`; serves once.
+
+    Call `start`, then `respond` for each challenge, then `succeed` or `fail` for the server's verdict.
+    All raise UsageError for a call in the wrong state.
+    """
+
+    __slots__ = (
+        "_deferred",
+        "_error",
+        "_explanation",
+        "_initial",
+        "_reveals",
+        "_script",
+        "_secret",
+        "_token",
+        "_turn",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        script: ClientSteps,
+        limits: Limits = DEFAULT_LIMITS,
+        secret: Secret | None = None,
+        token: bool = False,  # noqa: FBT001, FBT002 -- a call by keywords takes half as long again
+    ) -> None:
+        self.name = name
+        self.state = NEW
+        self._limits = limits
+        self._steps = 0
+        self._script = script
+        self._secret = secret
+        self._token = token
+        self._turn = _SERVER_FIRST
+        self._initial: bytes | None = None  # until the first challenge
+        self._deferred: bytes | None = None  # the same, once it is known that it was not sent
+        self._explanation: ErrorAnswer | None = None
+        self._reveals = False  # whether one of the script's messages shows or proves the secret
+        self._error: SASLError | None = None
+
+    def start(self) -> bytes | None:
+        """Return the initial response, or None if the server speaks first (RFC 4422 section 5).
+
+        Raises UsageError if the credentials cannot be used with the mechanism.
+        """
+        if self.state is not NEW:
+            raise self._misused("start()")
+        self.state = OPEN
+        initial = self._advance(None)
+        if self._turn is not _SERVER_FIRST:
+            self._initial = initial
+        return self._initial
+
+    def defer(self) -> None:
+        """Say that the initial response was not sent: the next `respond` returns it.
+
+        What that challenge holds is not looked at: servers send "Go ahead" there (RFC 4954 section 4).
+        """
+        if self.state is not OPEN:
+            raise self._misused("defer()")
+        if self._initial is None:
+            raise UsageError("defer() without an initial response to defer", mechanism=self.name)
+        self._initial, self._deferred = None, self._initial
+
+    def respond(self, challenge: bytes) -> bytes:
+        """Return the response to a challenge.
+
+        Raises ProtocolError if the server may not challenge here or the mechanism refuses the challenge,
+        LimitExceeded if it is too large or one too many. Cancel the exchange on the wire then.
+        """
+        if self.state is not OPEN:
+            raise self._misused("respond()")
+        self._count(challenge)
+        self._initial = None
+        if self._deferred is not None:
+            response, self._deferred = self._deferred, None
+            return response
+        if self._turn is _EXPLAINED:
+            raise self._failed(ProtocolError("the server went on after its error challenge was answered"))
+        if self._turn is _COMPLETE and not challenge:
+            raise self._failed(ProtocolError("an empty challenge after the credential was sent"))
+        return self._advance(challenge)
+
+    def succeed(self, data: bytes | None = None) -> None:
+        """Take the server's yes, with the additional data that came with it, if any (RFC 4422 section 3.6).
+
+        Raises ServerNotProven if the mechanism does not allow a yes here, ProtocolError for data that it
+        does not expect. The connection is not authenticated then, whatever the server believes.
+        """
+        if self.state is not OPEN:
+            raise self._misused("succeed()")
+        if self._deferred is not None:
+            raise self._failed(ServerNotProven("the server said yes before the initial response was sent"))
+        if data is not None:
+            self._count(data)
+            if self._turn is _COMPLETE:
+                raise self._failed(ProtocolError("additional data with success, which the mechanism does not have"))
+            if self._turn is _CONTINUES and self._advance(data):
+                raise self._failed(ServerNotProven("the server said yes where the mechanism has more to send"))
+        if self._turn is not _COMPLETE:
+            raise self._failed(ServerNotProven(self._turn.value))
+        self.state = DONE
+        self._end()
+
+    def fail(self, text: str = "", *, kind: Kind = "credentials", response_code: str | None = None) -> SASLError:
+        """Take the server's no and return the error to raise: AuthenticationFailed or TemporaryFailure.
+
+        `text` is what the server said, a str, `kind` one of `sasl.KINDS`, `response_code` the protocol's code.
+        If the exchange failed before, that error is returned: the server's last word is not the cause.
+        """
+        if self._error is not None:
+            return self._error
+        if self.state is not OPEN:
+            raise self._misused("fail()")
+        if kind not in KINDS:
+            raise UsageError(f"no such kind of failure: {kind!r}", mechanism=self.name)
+        if not isinstance(text, str) or not (response_code is None or isinstance(response_code, str)):
+            raise UsageError("what the server said, and its code, are text", mechanism=self.name)
+        announced = self._explanation and self._explanation.kind
+        if kind == "credentials" and announced in KINDS:
+            kind = announced
+        family = _FAMILY.get(kind, AuthenticationFailed)
+        text = self._scrubbed(text)
+        error = family(text or _SILENT[family], server_text=text, response_code=response_code, kind=kind)
+        if isinstance(error, AuthenticationFailed):
+            error.token = self._token and self._deferred is None and self._turn is not _SERVER_FIRST
+        return self._failed(error)
+
+    def cancel(self) -> None:
+        """Give up: `fail` then returns Cancelled. An exchange that has failed already keeps its error."""
+        if self.state is DONE:
+            raise self._misused("cancel()")
+        if self.state is not FAILED:
+            self._failed(Cancelled("the exchange was cancelled"))
+
+    @property
+    def secret(self) -> Secret | None:
+        """The credential, for whoever has to take it out of what a server says; None after the end."""
+        return self._secret
+
+    @property
+    def revealed(self) -> bool:
+        """Whether a message that shows or proves the secret has left; a response that is deferred has not."""
+        return self._reveals and self._deferred is None
+
+    @property
+    def explained(self) -> bool:
+        """Whether an error challenge was answered: a refusal then, even if the connection ends without a verdict."""
+        return self._turn is _EXPLAINED
+
+    def _count(self, message: bytes) -> None:
+        if excess := self._over_limit(message):
+            raise self._failed(LimitExceeded(excess))
+
+    def _advance(self, message: bytes | None) -> bytes:
+        """Run the script to its next step and return what it sends.
+
+        What goes wrong in it leaves as a SASLError, without the script's frames: their locals hold credentials.
+        """
+        try:
+            return self._noted(self._script.send(message))  # type: ignore[arg-type]  # None starts it
+        except Exception as raised:
+            error = self._blamed(raised)
+        except BaseException:
+            self._failed(Cancelled("the exchange was interrupted"))
+            raise
+        raise self._failed(error)
+
+    def _blamed(self, raised: Exception) -> SASLError:
+        """Return the error for what a script raised. Before the server has said anything, nothing can be its fault."""
+        family = ProtocolError if self._steps else UsageError
+        if isinstance(raised, StopIteration):
+            return family("the mechanism has nothing to say to that")
+        if not isinstance(raised, SASLError):
+            return family(f"the mechanism failed with {type(raised).__name__}")
+        if isinstance(raised, ProtocolError) and not self._steps:
+            return family(str(raised))
+        return bare(raised)
+
+    def _noted(self, step: object) -> bytes:
+        """Note what a step allows the server to say, and return its octets."""
+        turn, data, reveals = _CONTINUES, step, True
+        if isinstance(step, Complete):
+            turn, data = _COMPLETE, step.data
+        elif isinstance(step, Harmless):
+            data, reveals = step.data, False
+        elif isinstance(step, ErrorAnswer):
+            turn, data, reveals = _EXPLAINED, step.data, False
+            self._explanation = step
+        elif step is None and not self._steps:
+            turn, data, reveals = _SERVER_FIRST, b"", False
+        if not isinstance(data, bytes):
+            raise ProtocolError(f"the mechanism sent {type(data).__name__} where octets belong")
+        self._turn = turn
+        if reveals:
+            self._reveals = True
+        return data
+
+    def _scrubbed(self, text: str) -> str:
+        """Take the credential out of a text: a server may say back what it was sent."""
+        return text if self._secret is None else scrubbed(text, self._secret)
+
+    def _failed(self, error: SASLError) -> SASLError:
+        error.mechanism = self.name
+        if self._explanation is not None:
+            error.detail = {key: self._scrubbed(value) for key, value in self._explanation.detail.items()}
+        self.state = FAILED
+        self._error = error
+        self._end()
+        return error
+
+    def _end(self) -> None:
+        """Let go of everything that holds the credential."""
+        close(self._script)
+        if self._deferred is not None:
+            self._reveals = False  # what is deferred now never leaves
+            self._deferred = None
+        self._initial = None
+        self._secret = None
+
+
+_FAMILY: Final[Mapping[Kind, type[SASLError]]] = {
+    "authorization": AuthorizationFailed,
+    "unavailable": TemporaryFailure,
+}
+_SILENT: Final[Mapping[type[SASLError], str]] = {
+    AuthenticationFailed: "the server refused the credential",
+    AuthorizationFailed: "the server accepted the credential, but not the identity to act as",
+    TemporaryFailure: "the server cannot authenticate now",
+}

@@ -1,0 +1,216 @@
+"""The server's exchange: it asks a verifier, and says yes only to an identity that one accepted and authorized."""
+
+from __future__ import annotations
+
+from .errors import LimitExceeded, SASLError, UsageError
+from .exchange import DONE, FAILED, NEW, OPEN, Exchange, close
+from .limits import DEFAULT_LIMITS, Limits
+from .steps import (
+    KINDS,
+    Accepted,
+    Authorize,
+    Challenge,
+    Failure,
+    Question,
+    Record,
+    Rejected,
+    Success,
+    Unavailable,
+    Verified,
+)
+from .typed import TYPE_CHECKING, final
+from .value import replace
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .errors import Kind
+    from .steps import Event, ServerSteps
+
+
+@final
+class ServerExchange(Exchange):
+    """The server's side of one authentication. Made by `sasl.server`; serves once.
+
+    `start`, `receive` and `answer` return the next event: a `Challenge` to send, a `Question` to answer,
+    a `Success` or a `Failure`. What a peer sent never raises; UsageError is for a wrong call.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_initial",
+        "_not_found",
+        "_question",
+        "_script",
+        "_success",
+        "_success_data",
+        "_verdict",
+        "_verified",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        script: ServerSteps,
+        limits: Limits = DEFAULT_LIMITS,
+        success_data: bool = False,  # noqa: FBT001, FBT002 -- a call by keywords takes half as long again
+    ) -> None:
+        self.name = name
+        self.state = NEW
+        self._limits = limits
+        self._steps = 0
+        self._script = script
+        self._success_data = success_data
+        self._initial: bytes | None = None  # until the first challenge, whose answer it is
+        self._question: Question | None = None
+        self._accepted: tuple[str, ...] = ()
+        self._verdict: Failure | None = None  # a no that nothing undoes
+        self._not_found: Failure | None = None  # the same, but told only at the end: the client must not notice
+        self._verified: Verified | None = None
+        self._success: Success | None = None  # waits for the answer to the last challenge
+
+    def start(self, initial_response: bytes | None = None) -> Event:
+        """Begin, with the client's initial response; None if it sent none, which differs from an empty one."""
+        if self.state is not NEW:
+            raise self._misused("start()")
+        excess = self._over_limit(initial_response) if initial_response is not None else ""
+        self.state = OPEN
+        if excess:
+            return self._failed(Failure("limit", excess))
+        self._initial = initial_response
+        return self._run(None, "unavailable")
+
+    def receive(self, response: bytes) -> Event:
+        """Take the client's answer to the last challenge."""
+        if self.state is not OPEN:
+            raise self._misused("receive()")
+        if self._question is not None:
+            raise UsageError("receive() while a question waits for its answer", mechanism=self.name)
+        if excess := self._over_limit(response):
+            return self._failed(Failure("limit", excess))
+        if self._success is not None:
+            if response:
+                return self._failed(Failure("malformed", "the last challenge was answered by more than nothing"))
+            return self._succeeded(self._success)
+        return self._run(response, "malformed")
+
+    def answer(self, value: object) -> Event:
+        """Take the answer to the question that was returned last.
+
+        NotImplemented stands for the default: Authorize accepts only the identity itself, all others are
+        Unavailable. So is a value that is no answer to the question.
+        """
+        question = self._question
+        if question is not None and value is not NotImplemented and not question.accepts(value):
+            value = Unavailable(f"{type(question).__name__} was answered by {type(value).__name__}")
+        return self.take(value)
+
+    def take(self, value: Any) -> Event:
+        """Take an answer as `answer` does, for a driver that has asked `Question.accepts`."""
+        if self.state is not OPEN:
+            raise self._misused("answer()")
+        question = self._question
+        if question is None:
+            raise UsageError("answer() without a question", mechanism=self.name)
+        self._question = None
+        vouched = value is not NotImplemented
+        if not vouched:
+            value = question.default()
+        if self._verified is not None:
+            return self._authorized(self._verified, value)
+        if isinstance(value, Record if question.lookup else Accepted):
+            if vouched and not isinstance(question, Authorize):
+                self._accepted += (value.identity,)
+        elif question.lookup and not isinstance(value, Unavailable):
+            # The script goes on with a decoy: until its end nobody may notice that there is no such user.
+            self._not_found, value = self._not_found or _refusal(value), None
+        else:
+            self._verdict = self._verdict or _refusal(value)
+        return self._run(value, "unavailable")
+
+    def cancel(self) -> Failure:
+        """End the exchange for the client, which cancelled; a verdict that was already a no keeps its kind."""
+        if self.state not in (NEW, OPEN):
+            raise self._misused("cancel()")
+        return self._failed(Failure("cancelled", "the client cancelled"))
+
+    def _run(self, message: object, blame: Kind) -> Event:
+        """Run the script to its next event. `blame` is what its exceptions are: "malformed" where the client spoke."""
+        try:
+            while True:
+                step = self._script.send(message)
+                if isinstance(step, Question):
+                    self._question = step
+                    return step
+                if not isinstance(step, Challenge) or not isinstance(step.data, bytes):
+                    return self._failed(Failure("unavailable", f"the mechanism yielded {type(step).__name__}"))
+                if step.refusal is not None:
+                    self._verdict = self._verdict or _refusal(step.refusal)
+                if self._initial is None:
+                    return step
+                if step.data and not step.initial:
+                    return self._failed(Failure("unexpected_ir", "the mechanism takes no initial response"))
+                message, self._initial, blame = self._initial, None, "malformed"
+        except StopIteration as ended:
+            return self._ended(ended.value)
+        except Exception as error:
+            failure = self._blamed(error, blame)
+        except BaseException:
+            self._failed(Failure("unavailable", "the exchange was interrupted"))
+            raise
+        return self._failed(failure)
+
+    def _blamed(self, error: Exception, blame: Kind) -> Failure:
+        """Return what an exception of the script does to the exchange."""
+        if isinstance(error, Rejected):
+            kind: Kind = error.kind if error.kind in KINDS else "credentials"
+            return self._not_found or Failure(kind, error.reason, error.detail)
+        if isinstance(error, Unavailable):
+            return Failure("unavailable", error.reason)
+        if isinstance(error, SASLError):
+            return Failure("limit" if isinstance(error, LimitExceeded) else "malformed", str(error))
+        return Failure(blame, f"the mechanism failed with {type(error).__name__}")
+
+    def _ended(self, verified: object) -> Event:
+        """The script says yes: believe it only where a verifier did, then ask for the authorization."""
+        if refusal := self._verdict or self._not_found:
+            return self._failed(refusal)
+        if self._initial is not None:
+            return self._failed(Failure("unexpected_ir", "the mechanism read no message"))
+        if not isinstance(verified, Verified) or not (verified.data is None or isinstance(verified.data, bytes)):
+            return self._failed(Failure("unavailable", "the mechanism ended without a verdict"))
+        if verified.identity not in self._accepted:
+            return self._failed(Failure("unavailable", "the mechanism names an identity that no verifier accepted"))
+        self._verified = verified
+        self._question = Authorize(verified.identity, verified.authzid)
+        return self._question
+
+    def _authorized(self, verified: Verified, verdict: object) -> Event:
+        if not isinstance(verdict, Accepted):
+            refusal = _refusal(verdict) or Failure("unavailable")
+            return self._failed(replace(refusal, kind="authorization") if refusal.kind == "credentials" else refusal)
+        if verified.data is None or self._success_data:
+            return self._succeeded(Success(verdict.identity, verified.identity, verified.data))
+        self._success = Success(verdict.identity, verified.identity)
+        return Challenge(verified.data)
+
+    def _succeeded(self, success: Success) -> Success:
+        self.state = DONE
+        return success
+
+    def _failed(self, failure: Failure) -> Failure:
+        """End the exchange. Whatever ended it: a verdict that was a no before that is what is reported."""
+        self.state = FAILED
+        self._question = None
+        self._initial = None
+        close(self._script)
+        return self._verdict or failure
+
+
+def _refusal(answer: object) -> Failure | None:
+    """What an answer that is a no does to the exchange; None if it is another answer."""
+    if isinstance(answer, Rejected):
+        return Failure(answer.kind, answer.reason, answer.detail)
+    if isinstance(answer, Unavailable):
+        return Failure("unavailable", answer.reason)
+    return Failure("credentials", "not found") if answer is None else None
