@@ -7,7 +7,7 @@ import base64
 import pytest
 
 import sasl
-from sasl import KeyCache, Limits, ScramKeys
+from sasl import Limits, ScramKeys
 from sasl.gs2 import parse, unescape
 from sasl.prep import saslprep
 
@@ -140,10 +140,3 @@ def test_a_key_is_as_long_as_its_hash(octets: int) -> None:
         ScramKeys("sha256", b"salt", 1, bytes(octets), KEY)
     with pytest.raises(sasl.UsageError, match="32 octets"):
         ScramKeys("sha256", b"salt", 1, KEY, bytes(octets))
-
-
-def test_a_cache_of_keys_keeps_1024_logins_or_what_it_is_told() -> None:
-    assert KeyCache().bound == 1_024
-    assert KeyCache(0).bound == 0
-    with pytest.raises(sasl.UsageError):
-        KeyCache(-1)

@@ -9,6 +9,7 @@ import pytest
 
 import sasl
 from sasl.mechanisms import _scram_messages as scram_messages
+from sasl.mechanisms.scram import KeyCache
 
 SECRET = "pencil"
 
@@ -348,6 +349,19 @@ def test_a_decoy_has_bounds_of_its_own(decoy, fits):
             sasl.server(NAME, decoy=decoy)
     else:
         assert kind(server.start(b"n,,n=u,r=" + NONCE.encode())) == "FindKeys"
+
+
+@pytest.mark.parametrize(("user", "password"), [("", SECRET), ("u", "")])
+def test_a_name_and_a_password_that_are_not_prepared_are_not_empty_either(user, password):
+    with pytest.raises(sasl.UsageError, match="not empty"):
+        sasl.client(NAME, sasl.Password(user, password), prepare=False).start()
+
+
+def test_a_cache_of_keys_keeps_1024_logins_or_what_it_is_told():
+    assert KeyCache().bound == 1_024
+    assert KeyCache(0).bound == 0
+    with pytest.raises(sasl.UsageError):
+        KeyCache(-1)
 
 
 def test_an_unknown_user_has_4096_iterations_and_16_octets_of_salt():
