@@ -33,8 +33,9 @@ def veil(value: T) -> T:
 
     A function of ours that takes one rebinds it to this first, so that no frame of an error shows a bare password.
     """
-    harmless = value is None or callable(value) or isinstance(value, Secret | _Unusable | TokenSource)
-    return value if harmless or is_credentials(value) else cast("T", _Unusable(value))
+    given: object = value  # of any type, so that what is found out about it does not narrow what is returned
+    harmless = given is None or callable(given) or isinstance(given, Secret | _Unusable | TokenSource)
+    return value if harmless or is_credentials(given) else cast("T", _Unusable(value))
 
 
 def veil_password(value: Credentials | Token) -> Credentials | Token:
