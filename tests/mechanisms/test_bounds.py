@@ -169,6 +169,11 @@ def test_a_quality_of_protection_is_named(qop):
     assert isinstance(digest_client(CHALLENGE.replace(b'"auth"', qop)), bytes) is (b"auth" in qop)
 
 
+@pytest.mark.parametrize("directive", [b"=x", b'="x"', b"x=", b"x", b"nonce2="])
+def test_a_directive_that_nobody_knows_has_a_name_and_a_value_too(directive):
+    assert isinstance(digest_client(CHALLENGE + b"," + directive), sasl.ProtocolError)
+
+
 @pytest.mark.parametrize("spaces", [b"", b" ", b"\t ", b"\r\n ", b"\r\n\t \r\n "])
 def test_spaces_between_directives_may_be_none_or_many(spaces):
     message = CHALLENGE.replace(b",", spaces + b"," + spaces).replace(b"=", spaces + b"=" + spaces)
@@ -228,6 +233,12 @@ def test_a_host_has_1_to_255_octets(length, fits):
     assert kind(sasl.server("OAUTHBEARER").start(message)) == ("CheckToken" if fits else "malformed")
     if length:
         assert (sent("OAUTHBEARER", host="h" * length) is not None) is fits
+
+
+@pytest.mark.parametrize("space", [b"\t", b"\n", b"\r", b" "], ids=ascii)
+def test_no_space_of_any_kind_stands_in_a_token(space):
+    message = b"n,a=u,\x01auth=Bearer a%sb\x01\x01" % space
+    assert kind(sasl.server("OAUTHBEARER").start(message)) == "malformed"
 
 
 @pytest.mark.parametrize(("depth", "kept"), [(2, True), (16, True), (17, False)])
