@@ -38,6 +38,7 @@ TESTS: Final = {
     "sasl": ("tests/engine", "tests/mechanisms", "tests/adapters/wire"),
     "mechanisms": ("tests/mechanisms", "tests/adapters/wire", "tests/adapters/reference/test_mechanisms.py"),
     "adapters/wire": ("tests/adapters/wire", "tests/adapters/reference", "tests/adapters/test_binding.py"),
+    "adapters/binding": ("tests/adapters/test_*.py", "tests/faults"),
     "adapters/reference": ("tests/adapters/reference", "tests/adapters/tokens"),
     "adapters/tokens": ("tests/adapters/tokens", "tests/adapters/cli"),
     "adapters/cli": ("tests/adapters/cli",),
@@ -268,14 +269,21 @@ def tests_of(path: str) -> list[str]:
     """What to run for a module: the files that are named like it, then those of its folder's tests."""
     folder = next((name for name in sorted(TESTS, key=len, reverse=True) if path.startswith(f"{name}/")), "adapters")
     stem = Path(path).stem.strip("_").removesuffix("_messages")
-    places = TESTS[folder]
+    places = [name for pattern in TESTS[folder] for name in _matching(pattern)]
     named = sorted({file.relative_to(ROOT).as_posix() for place in places for file in _named(place, stem)})
     return [*named, *places]
 
 
+def _matching(pattern: str) -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
+
+
 def _named(place: str, stem: str) -> list[Path]:
     folder = ROOT / place
-    return [folder] if folder.is_file() else [file for file in folder.rglob(f"test_*{stem}*.py") if len(stem) > 2]
+    if folder.is_file():
+        return [folder] if stem in folder.stem else []
+    named = folder.rglob(f"test_*{stem}*.py") if len(stem) > 2 else ()
+    return [*named, *folder.glob("test_bounds.py")]
 
 
 class Copies:

@@ -587,11 +587,11 @@ def test_no_wait_may_be_longer_than_the_time_that_is_left(
 
 def test_without_a_time_out_the_connections_own_is_for_each_wait_and_ten_times_for_all(speech: Any, stage: Any) -> None:
     conn, _ = stage.play(speech, [*speech.offer("PLAIN"), (None, "drip")])
-    conn.sock.settimeout(0.05)
+    conn.sock.settimeout(0.2)
     begun = time.monotonic()
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
         speech.binding.authenticate(conn, PASSWORD)
-    assert 0.4 < time.monotonic() - begun < 20
+    assert 0.4 < time.monotonic() - begun < 30
     assert speech.is_closed(conn)
 
 

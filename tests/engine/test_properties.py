@@ -243,7 +243,7 @@ def check_server(
 
 
 @given(st.lists(server_steps, max_size=5), endings, st.none() | octets, server_calls, st.booleans())
-@settings(max_examples=max(300, settings().max_examples))  # `tox -e fuzz` asks for more
+@settings(max_examples=max(300, settings().max_examples))  # `tox -e long` asks for more
 def test_a_server_never_says_yes_without_a_verifier_whatever_its_mechanism_does(
     plan: list[Any], ending: Any, initial: bytes | None, calls: list[Any], data: bool
 ) -> None:

@@ -193,6 +193,16 @@ def test_a_part_is_found_wherever_it_stands(at: int, before: int) -> None:
     assert scrubbed(text, Secret(TOKEN)) == f"{'|' * before}***{'|' * (29 - before)}"
 
 
+@pytest.mark.parametrize("length", [255, 256, 257, 268, 269, 2_000])
+@pytest.mark.parametrize("part", [TOKEN[:12], TOKEN[9:22], TOKEN[-12:], TOKEN[:-1]])
+def test_a_part_is_found_in_a_long_word_too(part: str, length: int) -> None:
+    """In a word of more than a line the parts are looked up in another way."""
+    before = "|" * (length // 3)
+    behind = "|" * (length - len(part) - len(before))
+    assert scrubbed(f"{before}{part}{behind}", Secret(TOKEN)) == f"{before}***{behind}"
+    assert scrubbed("|" * length, Secret(TOKEN)) == "|" * length
+
+
 def parts_masked(text: str, secret: str) -> str:
     """What `scrubbed` has to give, place by place: parts that begin at one place after the other are masked at once."""
     text = text.replace(secret, "***")

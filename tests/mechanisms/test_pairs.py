@@ -1,6 +1,6 @@
 """Our client against our server, with their messages changed on the way: nobody logs in who should not.
 
-SASLKIT_DIALOGUES says how many dialogues (2,000 if it does not); tox.ini sets it for one interpreter and for `fuzz`.
+SASLKIT_DIALOGUES says how many dialogues (2,000 if it does not); `tox -e changes` and `tox -e long` ask for more.
 The seed is fixed, so that a red run stays red; SASLKIT_SEED is another one.
 """
 

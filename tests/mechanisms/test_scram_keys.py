@@ -120,6 +120,7 @@ def test_a_bound_is_a_number(bound):
         KeyCache(bound)
 
 
+@pytest.mark.no_cover  # threads that begin so close together cannot all be traced by Python 3.11
 def test_threads_share_a_cache():
     cache = KeyCache(8)
 

@@ -168,7 +168,7 @@ def test_a_lock_that_is_given_back_late_leaves_the_rest_of_the_time(
         result = run(*at(servers, "imap"), "--google", str(file.path), "--timeout", "30", "--json")
         timer.join()
     assert result.code == 0
-    assert 0 < left[-1] <= 29.5
+    assert 0 < left[-1] < 29.8  # the clock may have begun after the timer
 
 
 def test_a_name_that_takes_long_to_look_up_is_a_time_out(

@@ -243,7 +243,8 @@ def test_a_second_signal_does_not_interrupt_the_end() -> None:
         for _ in range(20):
             process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=DEADLINE) == ("", "")
-    assert process.returncode == 130
+    # A late one may come when all is done and the interpreter itself ends, which asks nobody then.
+    assert process.returncode in (130, -signal.SIGINT)
     assert not folder.exists()
 
 

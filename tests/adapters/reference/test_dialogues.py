@@ -588,6 +588,10 @@ SMTP = {
         S: 501 5.1.7 MAIL FROM:<address>
         C: MAIL FROM:<a@example.org> SIZE=99999999
         S: 552 5.3.4 Too large
+        C: MAIL FROM:<a@example.org> SIZE=10485761
+        S: 552 5.3.4 Too large
+        C: MAIL FROM:<a@example.org> SIZE=99999999999999999999
+        S: 552 5.3.4 Too large
         C: MAIL FROM:<a@example.org> RET=FULL
         S: 555 5.5.4 SIZE, BODY and AUTH are all that MAIL takes
         C: MAIL FROM:<a@example.org> AUTH=+zz
@@ -622,7 +626,13 @@ SMTP = {
         C: RSET
         S: 250 2.0.0 OK
         C: RCPT TO:<b@example.org>
-        S: 503 5.5.1 MAIL first""",
+        S: 503 5.5.1 MAIL first
+        C: MAIL FROM:<a@example.org> SIZE=10485760
+        S: 250 2.1.0 OK
+        C: RSET
+        S: 250 2.0.0 OK
+        C: MAIL FROM:<a@example.org> SIZE=0
+        S: 250 2.1.0 OK""",
     ),
 }
 

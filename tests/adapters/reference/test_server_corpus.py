@@ -76,7 +76,7 @@ GOOD = b"AHRpbQBwdw=="
 LOGIN = {"imap": b"again AUTHENTICATE PLAIN %s\r\n", "pop": b"AUTH PLAIN %s\r\n", "smtp": b"AUTH PLAIN %s\r\n"}
 CAPABILITIES = {"imap": b"caps CAPABILITY\r\n", "pop": b"CAPA\r\n", "smtp": b"EHLO caps\r\n"}
 
-HURRIED = Settings(deadline=0.2)
+HURRIED = Settings(deadline=0.5)
 """For the cases that wait for the deadline."""
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import sasl
 from sasl.adapters import reference
-from sasl.adapters.reference import Settings
+from sasl.adapters.reference import Settings, conversation
 
 from ...support.leaks import seen
 from ...support.protocols import b64
@@ -103,7 +103,10 @@ def test_a_client_that_does_not_know_the_ca_is_no_trouble(servers: Servers, conn
 
 # --- deadlines
 
-HURRIED = Settings(deadline=0.15, idle=30.0)
+HURRIED = Settings(deadline=0.5, idle=30.0)
+"""For what never comes."""
+BRISK = Settings(deadline=2.0, idle=30.0)
+"""For what comes in time, on a busy machine too."""
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -126,7 +129,7 @@ def test_a_command_that_is_never_complete_meets_its_deadline(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_half_open_exchange_meets_its_deadline(protocol: str, connect: Callable[..., Any]) -> None:
-    with reference.running(settings=HURRIED) as servers:
+    with reference.running(settings=BRISK) as servers:
         raw = connect(servers, protocol, "TLS")
         ready(raw, protocol)
         raw.send(BEGIN[protocol] + GOOD)
@@ -151,12 +154,12 @@ def test_a_handshake_that_does_not_come_meets_its_deadline(over: str) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_who_is_logged_in_has_more_time(protocol: str, connect: Callable[..., Any]) -> None:
-    with reference.running(settings=HURRIED) as servers:
+    with reference.running(settings=BRISK) as servers:
         raw = connect(servers, protocol, "TLS")
         ready(raw, protocol)
         raw.send(LOGIN[protocol])
         assert raw.line().startswith(ACCEPTED[protocol])
-        raw.sock.settimeout(0.2)
+        raw.sock.settimeout(2.5)
         with pytest.raises(TimeoutError):
             raw.sock.recv(1)
 
@@ -602,3 +605,25 @@ def test_a_message_and_its_recipients_are_bounded(servers: Servers, connect: Cal
     assert lines[101:] == ["250 2.1.5 OK", "452 4.5.3 Too many recipients", "354 End with a line that is a dot"]
     raw.send((b"x" * 10_000 + b"\r\n") * 1100 + b".\r\n")
     assert raw.line() == "552 5.3.4 Too large"
+
+
+# --- what a transcript shows
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"", "<0 octets>"),
+        (b"=", "="),
+        (b"*", "*"),
+        (b"QQ==", "<1 octets>"),
+        (b"QUI=", "<2 octets>"),
+        (b"QUJD", "<3 octets>"),
+        (b"QUJDRA==", "<4 octets>"),
+        (b"Q===", "<4 octets>"),  # these are no base64: how long they are themselves
+        (b"QUJ", "<3 octets>"),
+        (b"====", "<4 octets>"),
+    ],
+)
+def test_a_message_is_shown_by_the_size_of_what_it_holds(line: bytes, shown: str) -> None:
+    assert conversation._message(line) == shown

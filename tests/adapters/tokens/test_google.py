@@ -665,6 +665,17 @@ def test_a_file_that_cannot_be_used_is_told_at_once(tmp_path: Path, content: byt
     assert (caught.value.code, caught.value.retryable, caught.value.needs_user) == ("bad_file", False, False)
 
 
+@pytest.mark.parametrize(("size", "read"), [(65_536, True), (65_537, False)])
+def test_a_file_has_a_largest_size(user_file: Path, size: int, *, read: bool) -> None:
+    user_file.write_bytes(user_file.read_bytes().ljust(size))
+    if read:
+        assert value(tokens.from_file(user_file))
+    else:
+        with pytest.raises(sasl.TokenError) as caught:
+            tokens.from_file(user_file)
+        assert caught.value.code == "bad_file"
+
+
 @pytest.mark.parametrize(
     "constructor", [tokens.from_file, tokens.from_authorized_user_file, tokens.from_service_account_file]
 )

@@ -235,6 +235,13 @@ def test_a_fault_of_the_server_may_pass(scripted: Callable[..., Any], status: in
     assert failure(scripted(reply({}, status)).url).retryable is retryable
 
 
+def test_a_no_to_a_question_without_a_body_is_google_auths_matter(scripted: Callable[..., Any]) -> None:
+    assert Request(timeout=5.0)(scripted(reply({}, 499)).url).status == 499
+    with pytest.raises(sasl.TokenError) as caught:
+        Request(timeout=5.0)(scripted(reply({}, 500)).url)
+    assert caught.value.retryable
+
+
 def test_a_url_needs_a_host() -> None:
     assert failure("https://").code == "bad_endpoint"
     assert failure("https:///").code == "bad_endpoint"
