@@ -666,14 +666,6 @@ class Calls:
         self.made.append(("take", value))
         return self._exchange.take(value)
 
-    def take(self, value: object) -> Any:
-        self.made.append(("take", value))
-        return self._exchange.take(value)
-
-    def take(self, value: object) -> Any:
-        self.made.append(("take", value))
-        return self._exchange.take(value)
-
     @property
     def name(self) -> str:
         return self._exchange.name
