@@ -46,6 +46,7 @@ _SHOWS_LINES: Final = 4
 _UNDER_TLS: Final = ("TLS session already established",)
 """What imaplib says to a second starttls(), though nothing is lost."""
 _LOGGED_OUT: Final = re.compile(r"command \S+ illegal in state LOGOUT, only allowed in states .*")
+_NOT_UNDERSTOOD: Final = re.compile(r"unexpected (?:tagged )?response: ")
 _OURS: Final[Family] = {}
 
 
@@ -121,7 +122,18 @@ class _Library:
         return tuple(dialogue.refused.split(" ", 2)[2:]) or None if refused else None  # the text behind tag and NO
 
     def explain(self, error: Exception) -> SASLError | None:
-        return _explain(error)
+        if not isinstance(error, imaplib.IMAP4.error):
+            return None
+        said = error.args[0]
+        if isinstance(said, bytes):  # the greeting
+            try:
+                greeting(said)
+            except SASLError as failure:
+                return failure
+        text = str(said)
+        if not isinstance(error, imaplib.IMAP4.abort) or _NOT_UNDERSTOOD.search(text):
+            return ProtocolError(f"the server does not speak IMAP: {text}")
+        return ended() if "socket error: " in text else ended(text.partition(" => ")[2])  # of BYE
 
     def leave(self, conn: imaplib.IMAP4) -> object:
         return conn.logout()
@@ -246,22 +258,6 @@ class IMAPLimitExceeded(errors.LimitExceeded, IMAPProtocolError, family=_OURS):
 
 class IMAPCancelled(LibraryError, errors.Cancelled, imaplib.IMAP4.error, family=_OURS):
     """This side cancelled."""
-
-
-def _explain(error: Exception) -> SASLError | None:
-    """Return what an error of imaplib's is where a connection is opened."""
-    if not isinstance(error, imaplib.IMAP4.error):
-        return None
-    said = error.args[0]
-    if isinstance(said, bytes):  # the greeting
-        try:
-            greeting(said)
-        except SASLError as failure:
-            return failure
-    text = str(said)
-    if not isinstance(error, imaplib.IMAP4.abort) or "unexpected" in text:
-        return ProtocolError(f"the server does not speak IMAP: {text}")
-    return ended() if "socket error" in text else ended(text.partition(" => ")[2])  # of BYE
 
 
 def _leftover(conn: imaplib.IMAP4) -> bool:

@@ -128,7 +128,16 @@ class _Library:
         return _EOF if isinstance(error, ConnectionLost) else None
 
     def explain(self, error: Exception) -> SASLError | None:
-        return _explain(error)
+        if not isinstance(error, poplib.error_proto):
+            return None
+        if _is_end(error):
+            return ended()
+        said = error.args[0]
+        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        if not text.startswith("-ERR"):
+            return ProtocolError(f"the server does not speak POP3: {text}")
+        text = text[4:].strip()
+        return ConnectionLost(f"the server wants no connection: {text}", server_text=text)
 
     def leave(self, conn: poplib.POP3) -> object:
         return conn.quit()
@@ -306,20 +315,6 @@ def _capabilities(dialogue: Dialogue) -> list[str]:
         dialogue.close()
         raise wire.error
     return wire.capabilities
-
-
-def _explain(error: Exception) -> SASLError | None:
-    """Return what an error of poplib's is where a connection is opened."""
-    if not isinstance(error, poplib.error_proto):
-        return None
-    if _is_end(error):
-        return ended()
-    said = error.args[0]
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    if not text.startswith("-ERR"):
-        return ProtocolError(f"the server does not speak POP3: {text}")
-    text = text[4:].strip()
-    return ConnectionLost(f"the server wants no connection: {text}", server_text=text)
 
 
 def _is_end(error: poplib.error_proto) -> bool:

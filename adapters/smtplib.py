@@ -127,7 +127,21 @@ class _Library:
         return (dialogue.wire.code or -1, dialogue.wire.reply) if refused and dialogue.wire is not None else None
 
     def explain(self, error: Exception) -> SASLError | None:
-        return _explain(error)
+        if isinstance(error, smtplib.SMTPServerDisconnected):
+            cause = error.__context__
+            return (of_the_socket(cause) if isinstance(cause, OSError) else None) or ended()
+        if not isinstance(error, smtplib.SMTPResponseException):
+            return None
+        code, said = error.smtp_code, error.smtp_error
+        if isinstance(said, str):
+            return LimitExceeded("a line that is too long for smtplib")
+        text = said.decode("utf-8", "replace")
+        if code == 421 or code >= 500:
+            why = f"the server wants no connection: {text}"
+            return ConnectionLost(why, server_text=text, response_code=str(code))
+        if code >= 400:
+            return errors.TemporaryFailure(text, server_text=text, response_code=str(code), kind="unavailable")
+        return ProtocolError(f"the server does not speak SMTP: {text}")
 
     def leave(self, conn: smtplib.SMTP) -> object:
         return conn.quit()
@@ -345,25 +359,6 @@ def _lost(error: smtplib.SMTPServerDisconnected) -> ConnectionLost:
     cause = error.__context__
     late = of_the_socket(cause) if isinstance(cause, TimeoutError) else None
     return late or ConnectionLost(f"the connection was lost: {error}")
-
-
-def _explain(error: Exception) -> SASLError | None:
-    """Return what an error of smtplib's is where a connection is opened."""
-    if isinstance(error, smtplib.SMTPServerDisconnected):
-        cause = error.__context__
-        return (of_the_socket(cause) if isinstance(cause, OSError) else None) or ended()
-    if not isinstance(error, smtplib.SMTPResponseException):
-        return None
-    code, said = error.smtp_code, error.smtp_error
-    if isinstance(said, str):
-        return LimitExceeded("a line that is too long for smtplib")
-    text = said.decode("utf-8", "replace")
-    if code == 421 or code >= 500:
-        why = f"the server wants no connection: {text}"
-        return ConnectionLost(why, server_text=text, response_code=str(code))
-    if code >= 400:
-        return errors.TemporaryFailure(text, server_text=text, response_code=str(code), kind="unavailable")
-    return ProtocolError(f"the server does not speak SMTP: {text}")
 
 
 class _WholeLines:

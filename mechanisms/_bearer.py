@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sasl.limits import Limits
 
 KVSEP: Final = b"\x01"
+_END: Final = KVSEP + KVSEP
 
 # A token is printable ASCII without spaces; RFC 6750 says b68token, which deployed tokens leave. A value is that, SP,
 # HTAB, CR and LF; from 0x80 on UTF-8, which the user name of XOAUTH2 may hold. Octets are counted out by translate(),
@@ -24,7 +25,7 @@ _VALUES: Final = KVSEP + b" \t\r\n" + _VCHAR + bytes(range(0x80, 0x100))
 _KNOWN: Final = ("status", "schemes", "scope", "openid-configuration")
 
 
-def checked_token(credentials: Bearer) -> str:
+def token_of(credentials: Bearer) -> str:
     """Return the token. Raises UsageError if it is not printable ASCII without spaces (RFC 6750 section 2.1)."""
     token = credentials.token.reveal() if isinstance(credentials.token, Secret) else ""
     if not token or not token.isascii() or token.encode("ascii").translate(None, _VCHAR):
@@ -37,7 +38,7 @@ def pairs(message: bytes) -> dict[bytes, bytes]:
 
     Raises ProtocolError for anything else, and for a key that comes twice: two readers could take another one.
     """
-    if not message.endswith(KVSEP + KVSEP):
+    if not message.endswith(_END):
         raise ProtocolError("the key/value pairs do not end in two ^A (RFC 7628 section 3.1)")
     if message.translate(None, _VALUES):
         raise ProtocolError("not a key=value pair (RFC 7628 section 3.1)")
@@ -52,7 +53,7 @@ def pairs(message: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def presented(value: bytes | None) -> Secret | None:
+def parse_auth(value: bytes | None) -> Secret | None:
     """Return the token of a value of `pairs`, or None for an empty one, which asks which scope is wanted.
 
     Raises ProtocolError if there is no auth value or it is not "Bearer" and one token.

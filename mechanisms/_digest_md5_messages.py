@@ -88,8 +88,8 @@ class Challenge:
 
     def encode(self) -> bytes:
         """Print it, with algorithm and charset as the grammar has them: curl takes no others."""
-        realms = b"".join(b"realm=%s," % _quoted(realm.encode("utf-8")) for realm in self.realms)
-        return b'%snonce=%s,qop="auth",algorithm=md5-sess,charset=utf-8' % (realms, _quoted(self.nonce))
+        realms = b"".join(b"realm=%s," % _quote(realm.encode("utf-8")) for realm in self.realms)
+        return b'%snonce=%s,qop="auth",algorithm=md5-sess,charset=utf-8' % (realms, _quote(self.nonce))
 
 
 @final
@@ -121,15 +121,15 @@ class Response:
         charset = "utf-8" if self.utf8 else "latin-1"
         parts = [
             b"charset=utf-8" if self.utf8 else b"",
-            b"username=%s" % _quoted(self.username.encode(charset)),
-            b"realm=%s" % _quoted(self.realm.encode(charset)),
-            b"nonce=%s" % _quoted(self.nonce),
+            b"username=%s" % _quote(self.username.encode(charset)),
+            b"realm=%s" % _quote(self.realm.encode(charset)),
+            b"nonce=%s" % _quote(self.nonce),
             b"nc=%s" % self.nc,
-            b"cnonce=%s" % _quoted(self.cnonce),
-            b"digest-uri=%s" % _quoted(self.uri),
+            b"cnonce=%s" % _quote(self.cnonce),
+            b"digest-uri=%s" % _quote(self.uri),
             b"response=%s" % value,
             b"qop=%s" % self.qop,
-            b"authzid=%s" % _quoted(self.authzid.encode("utf-8")) if self.authzid is not None else b"",
+            b"authzid=%s" % _quote(self.authzid.encode("utf-8")) if self.authzid is not None else b"",
         ]
         message = b",".join(filter(None, parts))
         if len(message) >= RESPONSE_LIMIT:
@@ -237,5 +237,5 @@ def _text(octets: bytes, *, utf8: bool) -> str:
     raise ProtocolError("a name that is not UTF-8")
 
 
-def _quoted(octets: bytes) -> bytes:
+def _quote(octets: bytes) -> bytes:
     return b'"%s"' % _ESCAPED.sub(rb"\\\g<0>", octets)

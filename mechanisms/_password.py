@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import re
-
 from sasl.errors import UsageError
-from sasl.prep import prepare_own, prepare_query
-from sasl.steps import Rejected
+from sasl.prep import prepare_kept, prepare_own, prepare_query
+from sasl.steps import Rejected, Unavailable
 from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+    from sasl.credentials import Password
+    from sasl.secret import Secret
+
+NOT_KEPT: Final = "what is kept of the user is no password, or one that cannot be prepared (RFC 4013)"
 
 
 def controls_in(text: str) -> bool:
     """Whether a text holds a control character: C0, DEL or C1. Joiners and the like are none: SASLprep drops them."""
-    return _CONTROL.search(text) is not None
+    return not text.isprintable() and any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
 
 
 def check_preparable(texts: Sequence[str], limit: int) -> None:
     """Raise UsageError for a text, unless it is empty, that a server could not prepare (RFC 4013)."""
-    if _need_no_preparation(texts, limit):
-        return
     for text in texts:
         if text:
             prepare_own(text, limit=limit)
 
 
-def prepared(text: str, limit: int) -> str:
+def prepare_one(text: str, limit: int) -> str:
     """The form to compare. What cannot be prepared, or of which nothing is left, fails as a wrong password does."""
-    if not text:
-        return ""
+    if need_no_preparation((text,), limit):
+        return text
     form = prepare_query(text, limit=limit)
     if form is None:
         raise Rejected("a name or password that cannot be prepared (RFC 4013)")
@@ -41,11 +40,33 @@ def prepared(text: str, limit: int) -> str:
 
 
 def prepare_all(texts: Sequence[str], limit: int) -> Sequence[str]:
-    """Return the forms to compare, as `prepared` does."""
-    return texts if _need_no_preparation(texts, limit) else [prepared(text, limit) for text in texts]
+    """Return the forms to compare, as `prepare_one` does."""
+    return texts if need_no_preparation(texts, limit) else [prepare_one(text, limit) for text in texts]
 
 
-def _need_no_preparation(texts: Sequence[str], limit: int) -> bool:
+def prepare_login(credentials: Password, limit: int, *, stored: bool = False, prepare: bool = True) -> tuple[str, str]:
+    """Return user name and password as both sides hash them; `stored` prepares the password as it is kept.
+
+    Raises UsageError if one is empty or cannot be prepared.
+    """
+    username, password = credentials.authcid, credentials.password.reveal()
+    if prepare and not need_no_preparation((username, password), limit):
+        username = prepare_own(username, limit=limit)
+        password = prepare_own(credentials.password, stored=stored, limit=limit).reveal()
+    if not username or not password:
+        raise UsageError("a user name and a password are not empty")
+    return username, password
+
+
+def kept_password(value: object, limit: int, *, prepare: bool = True) -> Secret:
+    """Return the password that a record holds, as both sides hash it. Raises Unavailable if it holds none."""
+    password = prepare_kept(value, prepare=prepare, limit=limit)
+    if password is None:
+        raise Unavailable(NOT_KEPT)
+    return password
+
+
+def need_no_preparation(texts: Sequence[str], limit: int) -> bool:
     """Whether all of them are printable ASCII, which is looked at in one go: nearly all names and passwords are."""
     whole = "".join(texts)
     return whole.isascii() and whole.isprintable() and len(whole) <= limit
@@ -60,7 +81,7 @@ def utf8(text: str) -> bytes:
     raise UsageError("a name or password that cannot be encoded in UTF-8")
 
 
-def decoded(message: bytes) -> str | None:
+def text_of(message: bytes) -> str | None:
     """Return the text of a message, None if it is not UTF-8."""
     try:
         return message.decode("utf-8")

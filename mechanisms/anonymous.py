@@ -8,7 +8,7 @@ from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.steps import EMPTY_CHALLENGE, CheckAnonymous, Complete, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import decoded, utf8
+from ._password import text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
@@ -37,7 +37,7 @@ def anonymous_client(credentials: Anonymous, _options: Options) -> ClientSteps:
 
 def anonymous_server(_options: Options) -> ServerSteps:
     """Ask CheckAnonymous, which says whose rights an anonymous client has."""
-    trace = decoded((yield EMPTY_CHALLENGE))
+    trace = text_of((yield EMPTY_CHALLENGE))
     if trace is None:
         raise ProtocolError("a trace that is not UTF-8")
     if len(trace) > _LONGEST:

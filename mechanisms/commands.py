@@ -15,26 +15,28 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Final
 
-from sasl.errors import ProtocolError, SASLError, UsageError
-from sasl.prep import has_controls, prepared_secret, saslprep
+from sasl.errors import ProtocolError, UsageError
+from sasl.prep import has_controls
 from sasl.secret import Secret
 from sasl.steps import (
+    EMPTY_CHALLENGE,
     Challenge,
     CheckPassword,
     Complete,
     FindSecret,
     Harmless,
     Rejected,
-    Unavailable,
     Verified,
     ask,
 )
+from sasl.typed import TYPE_CHECKING
 
-from ._password import decoded, prepared, utf8
+from ._password import kept_password, prepare_all, prepare_login, prepare_one, text_of, utf8
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from sasl.credentials import Password
     from sasl.steps import ClientSteps, Options, ServerSteps
 
@@ -54,11 +56,10 @@ def password_client(credentials: Password, _options: Options) -> ClientSteps:
 
 def password_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     """Ask CheckPassword for the prepared user name and password; `prepare=False` passes them as they came."""
-    authcid = _text((yield Challenge(b"")))
-    password = _text((yield Challenge(b"")))
+    authcid = _text((yield EMPTY_CHALLENGE))
+    password = _text((yield EMPTY_CHALLENGE))
     if prepare:
-        limit = options.limits.prep_characters
-        authcid, password = prepared(authcid, limit), prepared(password, limit)
+        authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
     identity = yield from ask(CheckPassword(authcid, Secret(password)))
     return Verified(identity)
 
@@ -70,12 +71,9 @@ def apop_client(credentials: Password, options: Options) -> ClientSteps:
     """
     if credentials.authzid:
         raise UsageError("APOP cannot ask to act as another user")
-    limit = options.limits.prep_characters
-    user, password = saslprep(credentials.authcid, limit=limit), prepared_secret(credentials.password, limit=limit)
-    if not user or " " in user:
-        raise UsageError("a user name of APOP is not empty and holds no space")
-    if not password:
-        raise UsageError("a password of APOP is not empty")
+    user, password = prepare_login(credentials, options.limits.prep_characters)
+    if " " in user:
+        raise UsageError("a user name of APOP holds no space")
 
     timestamp = yield None
     yield Complete(b"%b %b" % (utf8(user), _digest(timestamp, password)))
@@ -87,9 +85,9 @@ def apop_server(options: Options, *, timestamp: bytes) -> ServerSteps:
     `timestamp` is the msg-id in the greeting of this connection, and of no other one ever.
     """
     user, _, digest = (yield Challenge(timestamp, initial=True)).partition(b" ")
-    authcid = prepared(_text(user), options.limits.prep_characters)
+    authcid = prepare_one(_text(user), options.limits.prep_characters)
     record = yield from ask(FindSecret(authcid, "APOP", None))
-    password = _kept(_DECOY if record is None else record.value, options)
+    password = kept_password(_DECOY if record is None else record.value, options.limits.prep_characters).reveal()
     if not hmac.compare_digest(_digest(timestamp, password), digest) or record is None:
         raise Rejected("wrong password")
     return Verified(record.identity)
@@ -97,7 +95,7 @@ def apop_server(options: Options, *, timestamp: bytes) -> ServerSteps:
 
 def _text(message: bytes) -> str:
     """Return a user name or a password. What is empty or holds NUL is nobody's, and not worth a question."""
-    text = decoded(message)
+    text = text_of(message)
     if text is None:
         raise ProtocolError("a user name or password that is not UTF-8")
     if not text or "\0" in text:
@@ -105,19 +103,6 @@ def _text(message: bytes) -> str:
     return text
 
 
-def _digest(timestamp: bytes, password: Secret) -> bytes:
+def _digest(timestamp: bytes, password: str) -> bytes:
     """Return the MD5 of the timestamp with the password behind it, in hexadecimal."""
-    return hashlib.md5(timestamp + utf8(password.reveal())).hexdigest().encode("ascii")  # noqa: S324 -- APOP
-
-
-def _kept(value: object, options: Options) -> Secret:
-    """Return the password that is kept of a user, prepared."""
-    password = None
-    try:
-        secret = value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # it says so itself
-        password = prepared_secret(secret, limit=options.limits.prep_characters)
-    except SASLError:
-        pass  # its frames hold the password
-    if not password:
-        raise Unavailable("what is kept of the user is no password, or one that cannot be prepared (RFC 4013)")
-    return password
+    return hashlib.md5(timestamp + utf8(password)).hexdigest().encode("ascii")  # noqa: S324 -- APOP

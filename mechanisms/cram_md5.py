@@ -15,22 +15,20 @@ import time
 from functools import cache
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.prep import prepare_kept, prepare_own
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import controls_in, decoded, prepared, utf8
+from ._password import NOT_KEPT, controls_in, kept_password, prepare_login, prepare_one, text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
 
     from sasl.credentials import Password
-    from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
 
 # Section 2 has a msg-id here. Servers send other texts, too; none at all or octets would make the hash worth guessing.
-_CHALLENGE: Final = re.compile(rb"[ -~]+")
-_DIGEST: Final = re.compile(rb"[0-9a-f]{32}")
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
+_HEX: Final = b"0123456789abcdef"
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,255}")
 _DECOY: Final = secrets.token_bytes(16)  # hashed with where there is no such user
 _NO_MD5: Final = "CRAM-MD5 needs MD5, which is switched off here (FIPS)"
@@ -44,20 +42,15 @@ def cram_md5_client(credentials: Password, options: Options, *, prepare: bool = 
     """
     if credentials.authzid:
         raise UsageError("CRAM-MD5 cannot say whom to act as")
-    authcid = credentials.authcid
-    if prepare:
-        authcid = prepare_own(authcid, limit=options.limits.prep_characters)
-    if not authcid or authcid.endswith(" ") or controls_in(authcid):
-        raise UsageError("a user name of CRAM-MD5 is not empty, ends with no space and holds no control character")
-    password = credentials.password
-    if prepare:
-        password = prepare_own(password, limit=options.limits.prep_characters)
+    authcid, password = prepare_login(credentials, options.limits.prep_characters, prepare=prepare)
+    if authcid.endswith(" ") or controls_in(authcid):
+        raise UsageError("a user name of CRAM-MD5 ends with no space and holds no control character")
     user, key = utf8(authcid), _key(password)
     if not _has_md5():
         raise UsageError(_NO_MD5)
 
     challenge = yield None
-    if not _CHALLENGE.fullmatch(challenge):
+    if not challenge or challenge.translate(None, _PRINTABLE):
         raise ProtocolError("a challenge of CRAM-MD5 is printable ASCII and not empty")
     yield Complete(b"%s %s" % (user, _digest(key, challenge)))
 
@@ -69,16 +62,16 @@ def cram_md5_server(options: Options, *, prepare: bool = True, challenge: bytes 
     that gives one twice lets in whoever heard the answer.
     """
     challenge = _new_challenge(options.channel.host) if challenge is None else challenge
-    if not _CHALLENGE.fullmatch(challenge):
+    if not challenge or challenge.translate(None, _PRINTABLE):
         raise Unavailable("a challenge of CRAM-MD5 is printable ASCII and not empty")
     if not _has_md5():
         raise Unavailable(_NO_MD5)
     authcid, digest = _parse((yield Challenge(challenge)))
     if prepare:
-        authcid = prepared(authcid, options.limits.prep_characters)
+        authcid = prepare_one(authcid, options.limits.prep_characters)
 
     record = yield from ask(FindSecret(authcid, "CRAM-MD5", None))
-    key = _DECOY if record is None else _kept(record.value, options, prepare=prepare)
+    key = _DECOY if record is None else _kept_key(record.value, options, prepare=prepare)
     if not hmac.compare_digest(_digest(key, challenge), digest) or record is None:
         raise Rejected("wrong password")
     return Verified(record.identity)
@@ -87,8 +80,8 @@ def cram_md5_server(options: Options, *, prepare: bool = True, challenge: bytes 
 def _parse(message: bytes) -> tuple[str, bytes]:
     """Return user name and digest, split at the last space: a name may hold one."""
     user, _, digest = message.rpartition(b" ")
-    name = decoded(user)
-    if not name or name.endswith(" ") or controls_in(name) or not _DIGEST.fullmatch(digest):
+    name = text_of(user)
+    if not name or name.endswith(" ") or controls_in(name) or len(digest) != 32 or digest.translate(None, _HEX):
         raise ProtocolError("not a response of CRAM-MD5 (RFC 2195 section 2)")
     return name, digest
 
@@ -99,24 +92,21 @@ def _new_challenge(host: str | None) -> bytes:
     return b"<%d.%d@%s>" % (secrets.randbits(128), time.time(), name.encode("ascii"))
 
 
-def _key(password: Secret) -> bytes:
+def _key(password: str) -> bytes:
     """Return what is hashed with. Raises UsageError for a prepared password that cannot be used."""
-    key = utf8(password.reveal())
-    if not key or key.count(0):
-        raise UsageError("a password of CRAM-MD5 is not empty and holds no NUL, which HMAC takes for padding")
+    key = utf8(password)
+    if 0 in key:
+        raise UsageError("a password of CRAM-MD5 holds no NUL, which HMAC takes for padding")
     return key
 
 
-def _kept(value: object, options: Options, *, prepare: bool) -> bytes:
-    key = b""
-    password = prepare_kept(value, prepare=prepare, limit=options.limits.prep_characters)
+def _kept_key(value: object, options: Options, *, prepare: bool) -> bytes:
+    password = kept_password(value, options.limits.prep_characters, prepare=prepare)
     try:
-        key = b"" if password is None else _key(password)
+        return _key(password.reveal())
     except UsageError:
         pass  # its frames hold the password
-    if not key:
-        raise Unavailable("what is kept of the user is no password, or one that cannot be prepared (RFC 4013)")
-    return key
+    raise Unavailable(NOT_KEPT)
 
 
 def _digest(key: bytes, challenge: bytes) -> bytes:

@@ -50,13 +50,13 @@ def digest_md5_client(
     """
     if not _has_md5():
         raise MechanismUnavailable(_NO_MD5)
-    uri = _checked_uri(options)
-    password = _checked_password(credentials, realm)
+    uri = _uri(options)
+    password = _password(credentials, realm)
 
     challenge = messages.parse_challenge((yield None))
     response = messages.Response(
         credentials.authcid,
-        _chosen(realm, challenge.realms, default=options.channel.host or ""),
+        _choose_realm(realm, challenge.realms, default=options.channel.host or ""),
         challenge.nonce,
         new_nonce() if cnonce is None else cnonce,
         uri,
@@ -107,14 +107,14 @@ def digest_md5_server(
     return Verified(record.identity, response.authzid or None, b"rspauth=" + rspauth)
 
 
-def _checked_uri(options: Options) -> bytes:
+def _uri(options: Options) -> bytes:
     service, host = options.channel.service, options.channel.host
     if not service or not host:
         raise UsageError("DIGEST-MD5 needs service and host of the channel, for the digest-uri (RFC 2831 2.1.2)")
     return messages.digest_uri(service, host)
 
 
-def _checked_password(credentials: Password, realm: str | None) -> str:
+def _password(credentials: Password, realm: str | None) -> str:
     """Return the password, after it and all names were looked at."""
     password = credentials.password.reveal()
     if not credentials.authcid or not password:
@@ -126,7 +126,7 @@ def _checked_password(credentials: Password, realm: str | None) -> str:
     return password
 
 
-def _chosen(realm: str | None, offered: tuple[str, ...], *, default: str) -> str:
+def _choose_realm(realm: str | None, offered: tuple[str, ...], *, default: str) -> str:
     """Return the realm to name: it should be one of those that are offered, if any is (RFC 2831 section 2.1.2)."""
     if not realm:
         return offered[0] if offered else default

@@ -6,7 +6,7 @@ from sasl.errors import ProtocolError, UsageError
 from sasl.steps import EMPTY_CHALLENGE, CheckCertificate, Complete, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import controls_in, decoded, prepared, utf8
+from ._password import controls_in, prepare_one, text_of, utf8
 
 if TYPE_CHECKING:
     from sasl.credentials import External
@@ -26,10 +26,10 @@ def external_server(options: Options, *, certificate: bytes | None = None, prepa
 
     The authzid is prepared by SASLprep, as PLAIN's is; `prepare=False` passes it as it came.
     """
-    authzid = decoded((yield EMPTY_CHALLENGE))
+    authzid = text_of((yield EMPTY_CHALLENGE))
     if authzid is None or controls_in(authzid):
         raise ProtocolError("an authzid is UTF-8 and holds no control character (RFC 4422 appendix A.1)")
     if prepare:
-        authzid = prepared(authzid, options.limits.prep_characters)
+        authzid = prepare_one(authzid, options.limits.prep_characters)
     identity = yield from ask(CheckCertificate(certificate, authzid or None))
     return Verified(identity, authzid or None)

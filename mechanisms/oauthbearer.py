@@ -7,15 +7,13 @@ A refusal is explained by a JSON challenge, which is answered by a single ^A (se
 
 from __future__ import annotations
 
-import re
-
 from sasl.errors import ProtocolError, UsageError
 from sasl.gs2 import escape, parse
 from sasl.prep import has_controls
 from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._bearer import KVSEP, checked_token, explain, pairs, parse_error, presented
+from ._bearer import KVSEP, explain, pairs, parse_auth, parse_error, token_of
 from ._hosts import own_names
 
 if TYPE_CHECKING:
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
     from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
 
-_HOST: Final = re.compile(rb"[!-~]{1,255}")  # a name or an address, never more than 255 octets (RFC 1035 section 2.3.4)
-_PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
+_VCHAR: Final = bytes(range(0x21, 0x7F))
+_LONGEST_HOST: Final = 255  # octets of a name or an address (RFC 1035 section 2.3.4)
 
 
 def oauthbearer_client(credentials: Bearer, options: Options) -> ClientSteps:
@@ -66,7 +64,7 @@ def oauthbearer_server(
 
 
 def _initial_response(credentials: Bearer, options: Options) -> bytes:
-    token = checked_token(credentials)
+    token = token_of(credentials)
     if not _is_one_credential(token):
         raise UsageError("a token that the auth value of OAUTHBEARER cannot carry: a comma in it, or only padding")
     if has_controls(credentials.username):
@@ -74,7 +72,8 @@ def _initial_response(credentials: Bearer, options: Options) -> bytes:
     parts = [b"n,a=%s," % escape(credentials.username)]
     host, port = options.channel.host, options.channel.port
     if host:
-        if not host.isascii() or not _HOST.fullmatch(octets := host.encode("ascii")):
+        octets = host.encode("ascii", "replace")
+        if not host.isascii() or len(octets) > _LONGEST_HOST or octets.translate(None, _VCHAR):
             raise UsageError("the host of OAUTHBEARER is an ASCII name without spaces")
         parts.append(b"host=" + octets)
     if port is not None:
@@ -94,16 +93,16 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
         raise ProtocolError("a control character in the authzid")
     found = pairs(rest[1:])
     host, port = found.get(b"host"), found.get(b"port")
-    if host is not None and not _HOST.fullmatch(host):
+    if host is not None and (not 0 < len(host) <= _LONGEST_HOST or host.translate(None, _VCHAR)):
         raise ProtocolError("not a host name")
-    token = presented(found.get(b"auth"))
+    token = parse_auth(found.get(b"auth"))
     if token is not None and not _is_one_credential(token.reveal()):
         raise ProtocolError("more or less than one token in the auth value")
     return header.authzid, token, None if host is None else host.decode("ascii"), None if port is None else _port(port)
 
 
 def _port(text: bytes) -> int:
-    if not _PORT.fullmatch(text) or (port := int(text)) > 65_535:
+    if len(text) > 5 or not text.isdigit() or text.startswith(b"0") or (port := int(text)) > 65_535:
         raise ProtocolError("not a port number")
     return port
 

@@ -7,7 +7,7 @@ from sasl.secret import Secret
 from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, decoded, prepare_all, utf8
+from ._password import check_preparable, need_no_preparation, prepare_all, text_of, utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
     message = "\0".join(names)
     if message.count("\0") != 2:
         raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
-    if prepare:
+    if prepare and not need_no_preparation(names, options.limits.prep_characters):
         check_preparable(names, options.limits.prep_characters)
     yield Complete(utf8(message))
 
@@ -46,7 +46,7 @@ def plain_server(options: Options, *, prepare: bool = True) -> ServerSteps:
 
 def _parse(message: bytes) -> Sequence[str]:
     """[authzid] NUL authcid NUL password: exactly two NULs, nothing empty but the authzid, all of it UTF-8."""
-    text = decoded(message)
+    text = text_of(message)
     parts = text.split("\0") if text is not None else []
     if len(parts) != 3 or not parts[1] or not parts[2]:
         raise ProtocolError("not a PLAIN message (RFC 4616 section 2)")

@@ -20,7 +20,7 @@ from sasl.errors import PolicyViolation, ProtocolError, ServerNotProven, UsageEr
 from sasl.gs2 import Gs2Header
 from sasl.hashes import HASHES
 from sasl.keys import ScramKeys, derive
-from sasl.prep import prepare_own, prepare_query
+from sasl.prep import prepare_query
 from sasl.steps import (
     EMPTY_CHALLENGE,
     Challenge,
@@ -37,7 +37,7 @@ from sasl.typed import TYPE_CHECKING
 
 from . import _scram_messages as messages
 from ._nonce import new_nonce
-from ._password import utf8
+from ._password import prepare_login, utf8
 from ._scram_decoy import DECOY, NOBODY, Decoy
 from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
 
@@ -100,22 +100,22 @@ def scram_client(
     """
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
     header, binding = _header(credentials.authzid, options)
-    username, password = _prepare(credentials, options, prepare=prepare)
-    nonce = new_nonce() if nonce is None else nonce
-    first = messages.client_first_bare(username, nonce)
+    username, password = prepare_login(credentials, options.limits.prep_characters, stored=True, prepare=prepare)
+    utf8(password)  # or it is refused
+    first = messages.client_first_bare(username, new_nonce() if nonce is None else nonce)
 
     challenge = yield Harmless(header + first)
     server = messages.parse_server_first(challenge)
     if isinstance(server, str):
         yield _refusal(server)
         return  # pragma: no cover -- no script goes on after an ErrorAnswer
-    _check(server, nonce, options)
+    _check(server, first, options)
     login = hash_name, username, server.salt, server.iterations, fingerprint(password)
     known = None if keys is None else keys.get(login)
     kept = known or ClientKeys(*derive(password, hash_name, server.salt, server.iterations))
     final = messages.client_final_without_proof(binding, server.nonce)
     signed = b"%s,%s,%s" % (first, challenge, final)
-    proof = _xor(kept.client_key, hmac.digest(_hashed(hash_name, kept.client_key), signed, hash_name))
+    proof = _xor(kept.client_key, hmac.digest(_hash(hash_name, kept.client_key), signed, hash_name))
 
     signature = messages.parse_server_final((yield b"%s,p=%s" % (final, encode(proof))))
     if isinstance(signature, str):
@@ -175,7 +175,7 @@ def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> S
     signed = b"%s,%s,%s" % (bare, challenge, final.unproved)
     # A proof that begins with zeros may come without them: only one of its full length is right.
     client_key = _xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
-    right = hmac.compare_digest(_hashed(hash_name, client_key), keys.stored_key)
+    right = hmac.compare_digest(_hash(hash_name, client_key), keys.stored_key)
     if not right or len(final.proof) != len(keys.stored_key) or record is None:
         raise Rejected("invalid-proof")
     signature = hmac.digest(keys.server_key, signed, hash_name)
@@ -204,21 +204,9 @@ def _no_binding(authzid: str | None) -> bytes:
     return Gs2Header("n", None, authzid).encode() if authzid else b"n,,"
 
 
-def _prepare(credentials: Password, options: Options, *, prepare: bool) -> tuple[str, str]:
-    """Return the user name and the password that are hashed (RFC 5802 sections 2.2 and 5.1)."""
-    username, password = credentials.authcid, credentials.password
-    if prepare:
-        limit = options.limits.prep_characters
-        username = prepare_own(username, limit=limit)
-        password = prepare_own(password, stored=True, limit=limit)
-    if not username or not password:
-        raise UsageError("SCRAM needs a user name and a password that are not empty")
-    utf8(password.reveal())
-    return username, password.reveal()
-
-
-def _check(server: messages.ServerFirst, nonce: bytes, options: Options) -> None:
+def _check(server: messages.ServerFirst, first: bytes, options: Options) -> None:
     """Refuse a nonce that does not extend ours, and a count that makes the password cheap or this login dear."""
+    nonce = first.rpartition(b",r=")[2]  # which is kept in that message alone
     if not server.nonce.startswith(nonce) or len(server.nonce) == len(nonce):
         raise ProtocolError("the server's nonce does not extend ours (RFC 5802 section 5)")
     least, most = options.limits.min_iterations, options.limits.max_iterations
@@ -277,7 +265,7 @@ def _explain(steps: ServerSteps) -> ServerSteps:
 # --- both
 
 
-def _hashed(hash_name: str, octets: bytes) -> bytes:
+def _hash(hash_name: str, octets: bytes) -> bytes:
     digest: bytes = getattr(hashlib, hash_name)(octets).digest()  # takes half as long as hashlib.new
     return digest
 

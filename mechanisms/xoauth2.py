@@ -12,7 +12,7 @@ from sasl.prep import has_controls
 from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
 from sasl.typed import TYPE_CHECKING
 
-from ._bearer import checked_token, explain, pairs, parse_error, presented
+from ._bearer import explain, pairs, parse_auth, parse_error, token_of
 
 if TYPE_CHECKING:
     from sasl.credentials import Bearer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def xoauth2_client(credentials: Bearer, options: Options) -> ClientSteps:
     """Send the mailbox and the token; answer an error challenge by nothing."""
-    token = checked_token(credentials)
+    token = token_of(credentials)
     if not _is_user(credentials.username):
         raise UsageError("the user name of XOAUTH2 is not empty and holds no space or control character")
     challenge = yield Complete(f"user={credentials.username}\x01auth=Bearer {token}\x01\x01".encode())
@@ -51,7 +51,7 @@ def _parse(message: bytes) -> tuple[str, Secret | None]:
         pass
     if not user or not _is_user(user):
         raise ProtocolError("no user in an XOAUTH2 message, or not one")
-    return user, presented(found.get(b"auth"))
+    return user, parse_auth(found.get(b"auth"))
 
 
 def _is_user(name: str) -> bool:

@@ -18,7 +18,7 @@ from .errors import (
 )
 from .exchange import DONE, FAILED, NEW, OPEN, Exchange, close
 from .limits import DEFAULT_LIMITS, Limits
-from .secret import scrubbed
+from .secret import scrubbed, scrubbed_code
 from .steps import KINDS, Complete, ErrorAnswer, Harmless
 from .typed import TYPE_CHECKING, final
 
@@ -117,7 +117,8 @@ class ClientExchange(Exchange):
         """
         if self.state is not OPEN:
             raise self._misused("respond()")
-        self._count(challenge)
+        if excess := self._over_limit(challenge):
+            raise self._failed(LimitExceeded(excess))
         self._initial = None
         if self._deferred is not None:
             response, self._deferred = self._deferred, None
@@ -139,7 +140,8 @@ class ClientExchange(Exchange):
         if self._deferred is not None:
             raise self._failed(ServerNotProven("the server said yes before the initial response was sent"))
         if data is not None:
-            self._count(data)
+            if excess := self._over_limit(data):
+                raise self._failed(LimitExceeded(excess))
             if self._turn is _COMPLETE:
                 raise self._failed(ProtocolError("additional data with success, which the mechanism does not have"))
             if self._turn is _CONTINUES and self._advance(data):
@@ -168,6 +170,8 @@ class ClientExchange(Exchange):
             kind = announced
         family = _FAMILY.get(kind, AuthenticationFailed)
         text = self._scrubbed(text)
+        if response_code is not None and self._secret is not None:
+            response_code = scrubbed_code(response_code, self._secret)
         error = family(text or _SILENT[family], server_text=text, response_code=response_code, kind=kind)
         if isinstance(error, AuthenticationFailed):
             error.token = self._token and self._deferred is None and self._turn is not _SERVER_FIRST
@@ -194,10 +198,6 @@ class ClientExchange(Exchange):
     def explained(self) -> bool:
         """Whether an error challenge was answered: a refusal then, even if the connection ends without a verdict."""
         return self._turn is _EXPLAINED
-
-    def _count(self, message: bytes) -> None:
-        if excess := self._over_limit(message):
-            raise self._failed(LimitExceeded(excess))
 
     def _advance(self, message: bytes | None) -> bytes:
         """Run the script to its next step and return what it sends.

@@ -37,8 +37,14 @@ class Credentials(Protocol):
 
 
 def is_credentials(value: object) -> TypeGuard[Credentials]:
-    """Whether a value is what `Credentials` describes; isinstance says the same, and takes five times as long."""
-    return hasattr(value, "user") and hasattr(value, "secret") and hasattr(value, "is_token")
+    """Whether a value is what `Credentials` describes, and says so by values of the types that stand there."""
+    if type(value) in _OURS:
+        return True
+    try:
+        user, secret, is_token = value.user, value.secret, value.is_token  # type: ignore[attr-defined]
+    except Exception:
+        return False  # what a plug-in's own kind raises may hold the secret
+    return isinstance(user, str | None) and isinstance(secret, Secret | None) and isinstance(is_token, bool)
 
 
 @final
@@ -170,6 +176,9 @@ class Anonymous:
     secret = None
     is_token = False
     trace: str = ""
+
+
+_OURS: Final = frozenset({Password, Bearer, External, Anonymous})
 
 
 def _misfit(what: str, value: object) -> str:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from .channel import UNKNOWN_CHANNEL, Channel
 from .credentials import is_credentials
-from .errors import MechanismUnavailable, PolicyViolation, UsageError
+from .errors import MechanismUnavailable, PolicyViolation, SASLError, UsageError
 from .limits import DEFAULT_LIMITS, Limits
 from .registry import Mechanism, canonical, client, known_mechanisms, lookup
 from .typed import TYPE_CHECKING, Protocol, final
@@ -145,7 +145,14 @@ class Choice:
 
         Raises as `sasl.client` does.
         """
-        return client(self.name, credentials, channel=self.channel, limits=self.limits, **mechanism_options)
+        if "channel" in mechanism_options or "limits" in mechanism_options:
+            mechanism_options.clear()
+            raise UsageError("the channel and the limits of an exchange are those of the choice", mechanism=self.name)
+        try:
+            return client(self.name, credentials, channel=self.channel, limits=self.limits, **mechanism_options)
+        except SASLError:
+            mechanism_options.clear()  # a password may have gone astray here
+            raise
 
 
 def choose(
@@ -163,10 +170,13 @@ def choose(
     password mechanism, nor the reverse. `commands` are the login commands of the protocol, each with what the server
     has against it, or ""; they come after all mechanisms, and no name in `offered` stands for one.
     Raises PolicyViolation if only the policy stood in the way, else MechanismUnavailable; both say why in
-    `passed_over`. UsageError if `mechanism` is not a name, or `offered` a text instead of a collection of names.
+    `passed_over`. UsageError if `mechanism` is not a name, `offered` a text instead of a collection of names, or
+    `commands` something else than login commands.
     """
     if isinstance(offered, str | bytes) or not isinstance(offered, Iterable):
         raise UsageError("offered is a collection of names, not one text")
+    if not hasattr(commands, "items"):
+        raise UsageError("commands are the names of login commands, each with what is against it")
     if not is_credentials(credentials):
         kind = type(credentials).__name__
         del credentials  # it may be a bare password
@@ -281,7 +291,10 @@ def _candidates(names: Iterable[str], commands: Mapping[str, str], wanted: str |
     for name in names:
         found[name] = _listed(name) if wanted in (None, name) else asked_for
     for name, obstacle in commands.items():
-        found[name] = obstacle or lookup(name) if wanted in (None, name) else asked_for
+        row = lookup(name)
+        if not row.command or not isinstance(obstacle, str):
+            raise UsageError(f"{row.name} is not a login command with what is against it", mechanism=row.name)
+        found[row.name] = obstacle or row if wanted in (None, row.name) else asked_for
     if wanted is not None:
         found.setdefault(wanted, "the server does not offer it")
     return found

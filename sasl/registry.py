@@ -205,8 +205,11 @@ def client(
     known = type(credentials) in _ASKED_FOR
     if not isinstance(credentials, row.credentials) or not (known or is_credentials(credentials)):
         wanted, got = row.credentials.__name__, type(credentials).__name__
+        problem = f"takes {wanted} credentials, not {got}"
+        if isinstance(credentials, row.credentials):
+            problem = f"cannot use {got}: credentials have user, secret and is_token (sasl.Credentials)"
         del credentials  # it may be a bare password
-        raise UsageError(f"{row.name} takes {wanted} credentials, not {got}", mechanism=row.name)
+        raise UsageError(f"{row.name} {problem}", mechanism=row.name)
     secret, is_token = credentials.secret, credentials.is_token
     if secret is None and is_token:
         raise UsageError("the token source was not asked: call resolve() first", mechanism=row.name)

@@ -28,13 +28,11 @@ class Secret:
     __slots__ = ("_text", "prepared")
 
     def __init__(self, text: str | Secret) -> None:
-        if not isinstance(text, str):
-            if not isinstance(text, Secret):
-                kind = type(text).__name__
-                del self, text  # a password in bytes is a password too: no frame of the error shows it
-                raise UsageError(f"a secret is a str, not {kind}")
-            text = text.reveal()
-        self._text = text
+        if not isinstance(text, str) and not isinstance(text, Secret):
+            kind = type(text).__name__
+            del self, text  # a password in bytes is a password too: no frame of the error shows it
+            raise UsageError(f"a secret is a str, not {kind}")
+        self._text = text if isinstance(text, str) else text.reveal()
         self.prepared: Secret | None = None
 
     def reveal(self) -> str:
@@ -47,10 +45,12 @@ class Secret:
             if not isinstance(other, Secret):
                 return NotImplemented
             other = other.reveal()
-        # surrogatepass: a text that no charset can encode is still a password of somebody
-        same: bool = _hmac().compare_digest(
-            self._text.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
-        )
+        one: str | bytes = self._text
+        two: str | bytes = other
+        if not (self._text.isascii() and other.isascii()):
+            # A text that no charset can encode is still a password of somebody.
+            one, two = self._text.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass")
+        same: bool = _hmac().compare_digest(one, two)
         return same
 
     __hash__ = None  # type: ignore[assignment]  # a hash would be a fingerprint of the secret
@@ -77,32 +77,46 @@ def scrubbed(text: str, secret: Secret) -> str:
     text = text.replace(whole, _MASK)
     if len(whole) < _SHORTEST_PART or len(text) < _SHORTEST_PART:
         return text
-    if " " in whole:
-        return _masked(text, whole)
-    # No part of the secret goes over a space, and most words are shorter than a part.
-    words = text.split(" ")
-    for at, word in enumerate(words):
-        if len(word) >= _SHORTEST_PART:
-            words[at] = _masked(word, whole)
+    # No part of a secret without spaces goes over a space, and most words are shorter than a part.
+    words = [text] if " " in whole else text.split(" ")
+    long = [at for at, word in enumerate(words) if len(word) >= _SHORTEST_PART]
+    if not long:
+        return text
+    # A part that begins at any place holds one of the pieces of 6 characters that begin at every 7th place. Where the
+    # secret has none of them, it has no part in the word. A search takes as long as the secret is, so for many of them
+    # all its pieces are collected once.
+    pieces = whole if len(text) <= _FEW * _STEP else _parts(whole, _PIECE)
+    suspects = {
+        at
+        for at in long
+        for begin in range(_PIECE, len(words[at]) - _PIECE + 1, _STEP)
+        if words[at][begin : begin + _PIECE] in pieces
+    }
+    if not suspects:
+        return text
+    parts = whole if sum([len(words[at]) for at in suspects]) <= _FEW else _parts(whole, _SHORTEST_PART)
+    for at in suspects:
+        words[at] = _masked(words[at], parts)
     return " ".join(words)
 
 
-def _masked(text: str, whole: str) -> str:
-    """Mask the parts of a secret in a text that is as long as one or longer.
+def scrubbed_code(code: str, secret: Secret) -> str:
+    """Return a server's response code as `scrubbed` does, with the secret in whatever case: protocols fold that.
 
-    A part that begins at any place holds one of the pieces that are looked for first: those that begin at every 7th
-    place and are 6 characters long. Where the secret has none of them, it has no part in the text.
+    A secret of less than 8 characters stands in a code by chance.
     """
-    for at in range(_PIECE, len(text) - _PIECE + 1, _SHORTEST_PART - _PIECE + 1):
-        if text[at : at + _PIECE] in whole:
-            break
-    else:
-        return text
-    # A search for each part in the secret is fast for a line; for longer texts, all parts of the secret are looked up.
+    whole = secret.reveal().upper()
+    return code if len(whole) < _SHORTEST_IN_CODE else scrubbed(code, Secret(whole))
+
+
+def _parts(whole: str, size: int) -> frozenset[str]:
+    """Return all parts of a secret that are `size` characters long."""
+    return frozenset([whole[at : at + size] for at in range(len(whole) - size + 1)])
+
+
+def _masked(text: str, parts: str | frozenset[str]) -> str:
+    """Mask the parts of a secret in a text that is as long as one or longer."""
     last = len(text) - _SHORTEST_PART
-    parts: str | frozenset[str] = whole
-    if last > _LINE:
-        parts = frozenset([whole[at : at + _SHORTEST_PART] for at in range(len(whole) - _SHORTEST_PART + 1)])
     kept, at, shown = [], 0, 0
     while at <= last:
         if text[at : at + _SHORTEST_PART] not in parts:
@@ -119,7 +133,9 @@ _MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4  # characters
 _SHORTEST_PART: Final = 12  # characters
 _PIECE: Final = 6  # characters
-_LINE: Final = 256  # characters
+_SHORTEST_IN_CODE: Final = 8  # characters
+_STEP: Final = _SHORTEST_PART - _PIECE + 1  # characters
+_FEW: Final = 256  # look-ups
 
 
 @cache

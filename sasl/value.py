@@ -17,7 +17,7 @@ from sys import modules
 from .typed import TYPE_CHECKING, dataclass_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from dataclasses import KW_ONLY
     from typing import Any, Final, NoReturn, TypeVar
 
@@ -63,8 +63,6 @@ def value(cls: type[T], /) -> type[T]:
     kind: Any = type(cls)
     made: Any = kind(cls.__name__, cls.__bases__, body)
     made.__qualname__ = cls.__qualname__
-    if "__init__" not in body:
-        made.__init__ = _initializer(made, fields)
     return made  # type: ignore[no-any-return]
 
 
@@ -87,14 +85,14 @@ def _fields(body: dict[str, Any]) -> dict[str, Field]:
     return fields
 
 
-def _initializer(cls: type, fields: Mapping[str, Field]) -> Any:
+def _initializer(cls: Any) -> Any:
     """Write an `__init__` that puts what it is given into the slots, past the `__setattr__` that refuses.
 
     Calling the slots themselves takes half the time of object.__setattr__.
     """
     given: dict[str, Any] = {}
     takes, lines = ["self"], []
-    for name, each in fields.items():
+    for name, each in cls.__fields__.items():
         if each.keyword and "*" not in takes:
             takes.append("*")
         given[f"set_{name}"] = cls.__dict__[name].__set__
@@ -113,7 +111,7 @@ def _initializer(cls: type, fields: Mapping[str, Field]) -> Any:
     exec(source + "\n  ".join(lines) + "\n return __init__", vars(modules[cls.__module__]), made)  # noqa: S102 -- only names of fields
     init = made["make"](**given)
     init.__qualname__ = f"{cls.__qualname__}.__init__"
-    init.__annotations__ = {name: cls.__annotations__[name] for name in fields} | {"return": "None"}
+    init.__annotations__ = {name: cls.__annotations__[name] for name in cls.__fields__} | {"return": "None"}
     return init
 
 
@@ -156,32 +154,39 @@ def _setstate(self: Any, state: list[Any]) -> None:
         object.__setattr__(self, name, content)
 
 
+def _twin(cls: Any) -> Any:
+    """Return a dataclass with the fields of a value: `dataclasses` reads what it holds."""
+    import dataclasses
+
+    specs = []
+    for name, each in cls.__fields__.items():
+        default: dict[str, Any] = {}
+        if each.factory is not None:
+            default = {"default_factory": each.factory}
+        elif each.default is not _MISSING:
+            default = {"default": each.default}
+        shown = not each.hidden
+        spec = dataclasses.field(**default, repr=shown, compare=shown, kw_only=each.keyword)
+        specs.append((name, cls.__annotations__[name], spec))
+    return dataclasses.make_dataclass(cls.__name__, specs, frozen=True)
+
+
 class _OnDemand:
-    """What `dataclasses` keeps in a class of its own, made when it looks for it."""
+    """A member of a class that is made when somebody looks for it: most values of a process are never made."""
 
-    def __init__(self, name: str) -> None:
+    __slots__ = ("make", "name")
+
+    def __init__(self, name: str, make: Callable[[type], Any]) -> None:
         self.name = name
+        self.make = make
 
-    def __get__(self, instance: object, cls: Any) -> Any:
-        import dataclasses
-
-        specs = []
-        for name, each in cls.__fields__.items():
-            default: dict[str, Any] = {}
-            if each.factory is not None:
-                default = {"default_factory": each.factory}
-            elif each.default is not _MISSING:
-                default = {"default": each.default}
-            shown = not each.hidden
-            spec = dataclasses.field(**default, repr=shown, compare=shown, kw_only=each.keyword)
-            specs.append((name, cls.__annotations__[name], spec))
-        twin: Any = dataclasses.make_dataclass(cls.__name__, specs, frozen=True)
-        cls.__dataclass_fields__ = twin.__dataclass_fields__
-        cls.__dataclass_params__ = twin.__dataclass_params__
-        return getattr(cls, self.name)
+    def __get__(self, instance: object, cls: type) -> Any:
+        setattr(cls, self.name, self.make(cls))
+        return getattr(cls if instance is None else instance, self.name)
 
 
 _METHODS: Final = {
+    "__init__": _OnDemand("__init__", _initializer),
     "__repr__": _repr,
     "__eq__": _eq,
     "__hash__": _hash,
@@ -190,8 +195,8 @@ _METHODS: Final = {
     "__replace__": _replace,
     "__getstate__": _getstate,
     "__setstate__": _setstate,
-    "__dataclass_fields__": _OnDemand("__dataclass_fields__"),
-    "__dataclass_params__": _OnDemand("__dataclass_params__"),
+    "__dataclass_fields__": _OnDemand("__dataclass_fields__", lambda cls: _twin(cls).__dataclass_fields__),
+    "__dataclass_params__": _OnDemand("__dataclass_params__", lambda cls: _twin(cls).__dataclass_params__),
 }
 
 __all__ = ["KW_ONLY", "Field", "field", "replace", "value"]

@@ -41,10 +41,10 @@ def clocked(conn: Any, timeout: float | None) -> Iterator[None]:
     def tick() -> None:
         sock.settimeout(min(deadline.wait(), each))
 
-    conn.sock = _Clocked(sock, tick)
-    if isinstance(vars(conn).get("file"), BufferedReader):  # Python 3.14's imaplib has none
-        conn.file = _Clocked(conn.file, tick)
     try:
+        conn.sock = _Clocked(sock, tick)
+        if isinstance(vars(conn).get("file"), BufferedReader):  # Python 3.14's imaplib has none
+            conn.file = _Clocked(conn.file, tick)
         yield
     finally:
         for name in ("sock", "file"):
@@ -70,27 +70,22 @@ class _Clocked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def makefile(self, mode: str) -> _Clocked:
-        """Return a reader, as smtplib makes one for itself."""
+    def makefile(self, mode: str) -> _Clocked:  # smtplib makes one for itself
         return _Clocked(self.inner.makefile(mode), self._tick)
 
     def recv(self, size: int) -> bytes:
-        """Read from the socket."""
         self._tick()
         octets: bytes = self.inner.recv(size)
         return octets
 
     def sendall(self, octets: bytes) -> None:
-        """Write to the socket."""
         self._tick()
         self.inner.sendall(octets)
 
     def readline(self, size: int = -1) -> bytes:
-        """Read a line, or `size` octets of it."""
         return self._read(size, b"\n")
 
     def read(self, size: int = -1) -> bytes:
-        """Read `size` octets, or all to the end."""
         return self._read(size, None)
 
     def _read(self, size: int, end: bytes | None) -> bytes:

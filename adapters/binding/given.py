@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sasl.credentials import Bearer, Password, TokenSource, is_credentials
 from sasl.errors import Cancelled, UsageError
 from sasl.secret import Secret
@@ -10,7 +12,7 @@ from sasl.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias, TypeVar
+    from typing import Any, TypeAlias, TypeVar
 
     from sasl.credentials import Credentials, Token
     from sasl.steps import ClientSteps
@@ -33,14 +35,28 @@ def veil(value: T) -> T:
 
     A function of ours that takes one rebinds it to this first, so that no frame of an error shows a bare password.
     """
-    given: object = value  # of any type, so that what is found out about it does not narrow what is returned
-    harmless = given is None or callable(given) or isinstance(given, Secret | _Unusable | TokenSource)
-    return value if harmless or is_credentials(given) else cast("T", _Unusable(value))
+    harmless = value is None or callable(value) or isinstance(value, Secret | _Unusable | TokenSource)
+    known = harmless or is_credentials(value)
+    return cast("T", value if known else _Unusable(value))
 
 
 def veil_password(value: Credentials | Token) -> Credentials | Token:
     """Return a password as a Secret, and anything else as `veil` does."""
     return Secret(value) if isinstance(value, str) else veil(value)
+
+
+class _Options(dict[str, object]):
+    """The options of a mechanism, shown by their names only: a password may have gone astray there."""
+
+    def __repr__(self) -> str:
+        return f"<options {', '.join(self)}>"
+
+
+def veil_options(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of a mechanism so that no traceback shows what they hold; anything else as `veil` does."""
+    if isinstance(value, Mapping) and not [name for name in value if not isinstance(name, str)]:
+        return _Options(value)
+    return value if isinstance(value, _Unusable) else cast("Mapping[str, Any]", _Unusable(value))
 
 
 def type_of(value: object) -> str:

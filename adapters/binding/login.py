@@ -18,7 +18,7 @@ from sasl.value import value
 
 from .clock import clocked
 from .errors import of_the_socket, translate
-from .given import type_of, veil
+from .given import type_of, veil, veil_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -163,6 +163,7 @@ class Binding(Generic[C, R]):
         protocol, it is closed. Each call sends the credential once: a second one on the same connection sends it again.
         """
         credentials = veil(credentials)
+        options = veil_options(options) if options else {}
         return log_in(
             self._library,
             conn,
@@ -190,14 +191,17 @@ def perform(steps: Steps[T]) -> T:
     raised: list[BaseException] = []
     while True:
         try:
-            call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        try:
-            returned.append(call())
+            while True:
+                call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
+                returned.append(call())
         except BaseException as error:
-            raised.append(error)
+            if getattr(steps, "gi_frame", None) is None:  # the steps are over, and this is how they end
+                if isinstance(error, StopIteration):
+                    result: T = error.value
+                    return result
+                raise
+            returned.clear()
+            raised.append(error)  # of a call, or an interruption between two of them
 
 
 def login_steps(
@@ -215,6 +219,9 @@ def login_steps(
     limit: Callable[[Any, float | None], AbstractContextManager[None]] = clocked,
 ) -> Steps[R]:
     """Return the steps of a login. `get_token` resolves credentials, `limit` is for the time that all may take."""
+    options = veil_options(options) if options else {}
+    if not isinstance(options, dict):
+        raise UsageError(f"options are a mapping of names, as str, to what they are, not {type_of(options)}")
     dialogue, allowed = library.dialogue(conn), policy or DEFAULT_POLICY
 
     def steps() -> Steps[R]:
@@ -281,6 +288,7 @@ def guarded(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> St
         failure = of_the_socket(error) or error
     except BaseException as error:
         failure = error
+    steps.close()  # an interruption here did not reach them
     if isinstance(failure, ConnectionLost) or not isinstance(failure, SASLError):
         yield dialogue.close
     if isinstance(failure, SASLError):

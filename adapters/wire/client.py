@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
+from sasl.exchange import DONE
 from sasl.limits import DEFAULT_LIMITS
-from sasl.secret import Secret, scrubbed
+from sasl.secret import Secret, scrubbed, scrubbed_code
 from sasl.typed import TYPE_CHECKING
 
 from . import base64
@@ -86,9 +87,11 @@ class Client:
 
     def command(self) -> Line:
         """Return the command line. Raises UsageError if the credentials cannot be used; nothing was sent then."""
-        if self.turns:
-            raise UsageError("command() was called before", mechanism=self.exchange.name)
-        line = self._first() if self._script is None else next(self._script)
+        line = None
+        if not (self.turns or self.done):
+            line = self._first() if self._script is None else next(self._script, None)
+        if line is None:
+            raise UsageError("command() was called before, or after the end", mechanism=self.exchange.name)
         self.turns = 1
         self._clean = ""
         return line
@@ -197,9 +200,13 @@ class Client:
         self.done = True
         self.must_close = close
         self.error = error
-        self.exchange.cancel()
+        if self.exchange.state is not DONE:  # it is where an interruption comes right after the server's yes
+            self.exchange.cancel()
         error.mechanism = self.exchange.name
         error.server_text = self._said(error.server_text) or self.server_text
+        if error.response_code is not None:
+            for secret in self._secrets:
+                error.response_code = scrubbed_code(error.response_code, secret)
         if error.detail:
             error.detail = {key: self.scrub(value) for key, value in error.detail.items()}
 

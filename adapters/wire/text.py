@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sasl.errors import ProtocolError
+from sasl.errors import ProtocolError, UsageError
 from sasl.typed import TYPE_CHECKING
 
 from . import base64
@@ -22,8 +22,18 @@ def text_of(octets: bytes) -> str:
 
 
 def octets_of(text: bytes | str) -> bytes:
-    """Return what a library has read of a server's reply as octets; it may have decoded them."""
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    """Return what a library has read of a server's reply as octets; it may have decoded them, in whatever way.
+
+    Raises UsageError for what is neither octets nor a text.
+    """
+    if isinstance(text, bytes):
+        return text
+    if not isinstance(text, str):
+        raise UsageError(f"what a server says is bytes or str, not {type(text).__name__}")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def printable(text: str) -> str:

@@ -21,6 +21,8 @@ import pytest
 import sasl
 from sasl.adapters import deadline
 from sasl.adapters.binding import describe, log_in
+from sasl.adapters.wire.client import LONGEST_LINE
+from sasl.steps import Complete
 
 from ..support.leaks import locals_of, seen, shown_by
 from ..support.protocols import b64
@@ -478,6 +480,15 @@ def test_a_line_without_end_is_over_the_limit_and_closes(speech: Any, stage: Any
     assert speech.is_closed(conn)
 
 
+@pytest.mark.parametrize("speech", ["pop", "smtp"], indirect=True)  # imaplib reads its lines itself
+def test_no_more_is_read_of_a_line_than_shows_that_it_is_too_long(speech: Any, stage: Any) -> None:
+    line = speech.prompt.ljust(LONGEST_LINE + 1, b"A")
+    conn, _ = stage.play(speech, [*speech.offer("PLAIN"), (None, [line, "hang"])])
+    with pytest.raises(speech.error_named("LimitExceeded")):
+        speech.binding.authenticate(conn, PASSWORD, initial_response=False)
+    assert speech.is_closed(conn)
+
+
 def test_a_server_that_never_answers_is_a_lost_connection(speech: Any, stage: Any) -> None:
     conn, _ = stage.play(speech, [*speech.offer("PLAIN"), (None, "hang")])
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
@@ -543,6 +554,35 @@ def test_a_turn_does_not_begin_the_time_out_anew(
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
         speech.binding.authenticate(conn, PASSWORD, timeout=100)
     assert 2 < len(server.heard()) < 10
+
+
+@pytest.mark.parametrize("times", [(100, 100, 90), (None, 30, 290), (20, 20, 10)], ids=repr)
+def test_no_wait_may_be_longer_than_the_time_that_is_left(
+    speech: Any, stage: Any, mechanism: Callable[..., str], monkeypatch: pytest.MonkeyPatch, times: Any
+) -> None:
+    timeout, each, spent = times
+    now = 0.0
+    allowed: list[tuple[float, float]] = []  # when, and for how long a wait that hangs would take then
+
+    def script(_credentials: object, _options: object) -> Any:
+        nonlocal now
+        yield b"first"
+        now = spent  # so long it took the server to send its challenge
+        yield Complete(b"second")
+
+    name = mechanism(script)
+    turns = [(speech.command(name), speech.prompt + b"\r\n"), (b64("first"), speech.challenge(b"and?"))]
+    conn, _ = stage.play(speech, [*speech.offer(name), *turns, (b64("second"), speech.yes)])
+    conn.sock.settimeout(30)
+    set_timeout = conn.sock.settimeout
+    monkeypatch.setattr(deadline, "monotonic", lambda: now)
+    conn.sock.settimeout = lambda seconds: (allowed.append((now, seconds)), set_timeout(seconds))
+
+    speech.binding.authenticate(conn, PASSWORD, timeout=timeout, initial_response=False)
+    *during, (_, afterwards) = allowed
+    assert {seconds for when, seconds in during if when == 0} == {each}
+    assert {seconds for when, seconds in during if when == spent} == {10}
+    assert afterwards == 30
 
 
 def test_without_a_time_out_the_connections_own_is_for_each_wait_and_ten_times_for_all(speech: Any, stage: Any) -> None:
@@ -961,7 +1001,8 @@ def test_a_login_after_starttls_uses_what_the_server_says_under_tls(speech: Any,
         speech.noop,
     ]
     conn, _ = stage.play(speech, turns, tls=False, module=speech.binding)
-    start_tls(speech, conn, stage.client_context)
+    returned = {"imap": ("OK", [None]), "pop": b"+OK go", "smtp": (220, b"go")}
+    assert start_tls(speech, conn, stage.client_context) == returned[speech.name]
     assert conn.login("alice", "wonderland") == speech.returned
     conn.noop()
 
@@ -978,8 +1019,18 @@ def test_octets_in_the_clear_behind_the_reply_to_starttls_close(speech: Any, sta
 
 STARTTLS = {"imap": b"{tag} STARTTLS", "pop": b"STLS", "smtp": b"STARTTLS"}
 REFUSALS = {
-    "imap": [b"{tag} NO not now\r\n", b"{tag} BAD what?\r\n", b"220 go\r\n", b"A1 OK go\r\n"],
-    "pop": [b"-ERR not now\r\n", b"220 go\r\n", b"\r\n", b"OK\r\n"],
+    "imap": [
+        b"{tag} NO not now\r\n",
+        b"{tag} BAD what?\r\n",
+        b"220 go\r\n",
+        b"A1 OK go\r\n",
+        b"{tag} 220 go\r\n",
+        b"{tag} OK ".ljust(1_000_001, b"x") + b"\r\n",
+        b"{tag}\r\n",
+        b"\x16\x03\x01\r\n",
+        b"\r\n",
+    ],
+    "pop": [b"-ERR not now\r\n", b"220 go\r\n", b"\r\n", b"OK\r\n", b"\x16\x03\x01\r\n", b"-er\r\n", b"err -ERR\r\n"],
     "smtp": [
         b"454 4.7.0 not now\r\n",
         b"502 what?\r\n",
@@ -987,6 +1038,10 @@ REFUSALS = {
         b"nonsense\r\n",
         b"\r\n",
         b"220" * 5000 + b"\r\n",
+        b"\x16\x03\x01\r\n",
+        b"354 go on\r\n",
+        b"399 go\r\n",
+        b"400 what\r\n",
     ],
 }
 
@@ -1049,6 +1104,40 @@ def test_a_server_that_is_silent_at_starttls_is_a_lost_connection(speech: Any, s
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time") as caught:
         start_tls(speech, conn, stage.client_context)
     assert caught.value.kind == "timeout"
+    assert speech.is_closed(conn)
+
+
+SAYS_YES = {
+    "imap": [b"{tag} OK go\r\n", b"{tag} OK \r\n", b"* OK [ALERT] wait\r\n{tag} OK go\r\n"],
+    "pop": [b"+OK go\r\n", b"+OK \r\n", b"+OK\r\n"],
+    "smtp": [b"220 go\r\n", b"220 \r\n", b"220\r\n", b"220-not\r\n220-yet\r\n220 go\r\n", b"220-\r\n220\r\n"],
+}
+
+
+@pytest.mark.parametrize(
+    ("speech", "yes"),
+    [(name, yes) for name, each in SAYS_YES.items() for yes in each],
+    indirect=["speech"],
+    ids=lambda value: repr(value) if isinstance(value, bytes) else value,
+)
+def test_each_form_of_a_yes_to_starttls_begins_tls(speech: Any, stage: Any, yes: bytes) -> None:
+    offer = starttls(speech, [b""])[:1]
+    turns = [*offer, (STARTTLS[speech.name], [yes, "tls"]), *(speech.offer("PLAIN") if speech.name == "imap" else [])]
+    conn, _ = stage.play(speech, turns, tls=False, module=speech.binding)
+    start_tls(speech, conn, stage.client_context)
+    assert speech.binding.LIBRARY.channel(conn).tls
+
+
+def test_a_bug_of_the_callers_own_context_leaves_as_it_is_and_closes(speech: Any, stage: Any) -> None:
+    class Context(ssl.SSLContext):
+        def wrap_socket(self, *_: Any, **__: Any) -> Any:
+            raise ValueError("a bug")
+
+    conn, _ = stage.play(speech, starttls(speech, [b"\r\n"]), tls=False, module=speech.binding)
+    with pytest.raises(ValueError, match="a bug") as caught:
+        start_tls(speech, conn, Context(ssl.PROTOCOL_TLS_CLIENT))
+    assert type(caught.value) is ValueError
+    assert not speech.binding.is_session_lost(caught.value)
     assert speech.is_closed(conn)
 
 

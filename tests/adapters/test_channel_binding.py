@@ -143,7 +143,10 @@ def test_a_client_that_checks_no_certificate_is_bound_to_it_all_the_same(identit
     assert bindings(near) == {"tls-server-end-point": end_point(identity.certificate)}
 
 
-def test_a_server_is_not_bound_to_the_certificate_of_its_client(identity: Identity, connect: Any) -> None:
+def test_a_server_is_not_bound_to_the_certificate_of_its_client(
+    identity: Identity, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="sasl")
     client, server = identity.contexts(TLS_1_3)
     identity.authority.configure_trust(server)
     server.verify_mode = ssl.CERT_REQUIRED
@@ -151,6 +154,7 @@ def test_a_server_is_not_bound_to_the_certificate_of_its_client(identity: Identi
     _, far = connect(client, server)
     assert far.getpeercert(binary_form=True) is not None
     assert bindings(far, server_side=True) == {}
+    assert caplog.messages == []
 
 
 def test_before_the_handshake_and_after_the_end_there_is_nothing(identity: Identity, connect: Any) -> None:

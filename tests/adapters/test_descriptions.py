@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import re
+import socket
 import ssl
+import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import sasl
-from sasl.adapters.binding import connected, log_in, login_steps
+from sasl.adapters.binding import connected, log_in, login_steps, perform
 from sasl.adapters.binding.clock import clocked
 
+from ..support.leaks import seen, shown
 from ..support.protocols import b64
 
 if TYPE_CHECKING:
@@ -101,7 +107,11 @@ GREETINGS: dict[str, list[tuple[Any, type[Exception], str]]] = {
     "smtp": [
         (b"554 go away\r\n", sasl.ConnectionLost, "wants no connection: go away"),
         (b"421 4.3.2 closing\r\n", sasl.ConnectionLost, "closing"),
+        (b"500 go away\r\n", sasl.ConnectionLost, "wants no connection: go away"),
         (b"450 4.3.2 later\r\n", sasl.TemporaryFailure, "later"),
+        (b"400 later\r\n", sasl.TemporaryFailure, "later"),
+        (b"499 later\r\n", sasl.TemporaryFailure, "later"),
+        (b"399 ready\r\n", sasl.ProtocolError, "does not speak SMTP"),
         (b"299 ready\r\n", sasl.ProtocolError, "does not speak SMTP"),
         (b"220 " + b"x" * 9000 + b"\r\n", sasl.LimitExceeded, "too long"),
     ],
@@ -129,6 +139,65 @@ def test_what_a_server_says_instead_of_a_greeting_is_explained(
 @pytest.mark.parametrize("error", [KeyError("x"), OSError("x"), ValueError("x")], ids=repr)
 def test_what_is_no_error_of_the_librarys_is_not_explained(speech: Any, error: Exception) -> None:
     assert speech.described().explain(error) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        ([b"* BYE see you\r\n", "close"], sasl.ConnectionLost, "the server ended the connection: see you"),
+        ([b"* BYE socket error\r\n", "close"], sasl.ConnectionLost, "the server ended the connection: socket error"),
+        (
+            [b"* BYE unexpected load\r\n", "close"],
+            sasl.ConnectionLost,
+            "the server ended the connection: unexpected load",
+        ),
+        ("close", sasl.ConnectionLost, "the server ended the connection"),
+        (b"220 mx\r\n", sasl.ProtocolError, "the server does not speak IMAP: .* unexpected .*220.*"),
+        (b"A1 OK done\r\n", sasl.ProtocolError, "the server does not speak IMAP: .* unexpected .*A1 OK done.*"),
+    ],
+    ids=repr,
+)
+def test_what_an_imap_server_says_instead_of_capabilities_is_explained(
+    imap: Any, stage: Any, answer: Any, error: type[Exception], says: str
+) -> None:
+    server = stage.serve(imap, [(None, answer)], tls=False)
+    library = imap.described()
+    with pytest.raises(imap.error) as caught:
+        library.open("127.0.0.1", server.port, timeout=5)
+    explained = library.explain(caught.value)
+    assert type(explained) is error, repr(caught.value)
+    assert re.fullmatch(says, str(explained))
+
+
+def test_poplibs_own_words_are_explained(pop: Any) -> None:
+    explain = pop.described().explain
+    ended, too_long = explain(pop.error("-ERR EOF")), explain(pop.error("line too long"))
+    assert (type(ended), str(ended)) == (sasl.ConnectionLost, "the server ended the connection")
+    assert type(too_long) is sasl.ProtocolError
+    assert str(too_long).endswith("line too long")
+
+
+def test_closing_never_fails(speech: Any) -> None:
+    class Connection:
+        def close(self) -> None:
+            raise OSError("it is gone")
+
+        shutdown = close
+
+    speech.described().close(Connection())
+
+
+def test_a_connection_that_is_gone_before_the_command_is_lost(speech: Any, stage: Any) -> None:
+    conn, _ = stage.play(speech, speech.offer("PLAIN"), tls=False)
+    policy = sasl.Policy(plaintext="loopback")
+
+    def cut(*_: object) -> None:
+        conn.sock.shutdown(socket.SHUT_RDWR)
+
+    with pytest.raises(speech.error_named("ConnectionLost"), match="ended") as caught:
+        log_in(speech.binding.LIBRARY, conn, PASSWORD, policy=policy, watch=cut)
+    assert caught.value.kind != "timeout"
+    assert speech.is_closed(conn)
 
 
 def test_smtplibs_word_for_the_end_is_the_end(smtp: Any) -> None:
@@ -186,6 +255,26 @@ def test_options_reach_the_mechanism_and_one_that_it_does_not_know_is_the_caller
     assert speech.binding.authenticate(conn, PASSWORD, options={"flavour": "mint"}) == speech.returned
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"password": "wonderland"}, {"channel": "wonderland"}, {1: "wonderland"}, "wonderland", ["wonderland"]],
+    ids=["unknown", "of the choice", "no name", "a text", "a list"],
+)
+def test_a_password_among_the_options_is_not_shown_and_leaves_the_connection_open(
+    speech: Any, stage: Any, options: Any
+) -> None:
+    named = isinstance(options, dict) and 1 not in options
+    offer = speech.offer("PLAIN")
+    turns = offer if speech.name != "pop" or not named else [*offer, *offer]
+    conn, _ = stage.play(speech, [*turns, (speech.command("PLAIN", PLAIN), speech.yes)])
+
+    with pytest.raises(sasl.UsageError) as caught:
+        speech.binding.authenticate(conn, PASSWORD, options=options)
+
+    assert not seen(shown(caught.value), "wonderland")
+    assert speech.binding.authenticate(conn, PASSWORD) == speech.returned
+
+
 class Pin:
     """A plug-in's own kind of credentials."""
 
@@ -236,6 +325,25 @@ def test_a_literal_is_read_in_the_time_that_is_left(imap: Any, stage: Any) -> No
     conn, _ = stage.play(imap, turns)
     imap.binding.authenticate(conn, PASSWORD, timeout=5)
     assert conn.capabilities == ("IMAP4REV1", "LATE")
+
+
+def test_who_reads_under_the_time_limit_gets_what_he_asks_for() -> None:
+    near, far = socket.socketpair()
+    file = near.makefile("rb")
+    conn = SimpleNamespace(sock=near, file=file)
+    with near, far, file, clocked(conn, 5):
+        far.sendall(b"one\ntwo\nthree\nfour\nfive\nhalf")
+        far.shutdown(socket.SHUT_WR)
+        assert conn.file.readline() == b"one\n"
+        assert conn.file.readline(2) == b"tw"
+        assert conn.file.readline(0) == b""
+        assert conn.file.readline(2) == b"o\n"
+        assert conn.file.read(0) == b""
+        assert conn.file.read(7) == b"three\nf"
+        assert conn.file.readline(100) == b"our\n"
+        assert conn.file.read() == b"five\nhalf"
+        assert (conn.file.read(), conn.file.readline()) == (b"", b"")
+    assert conn.file is file
 
 
 def test_a_connection_that_ends_in_time_is_lost_at_once(speech: Any, stage: Any) -> None:
@@ -313,3 +421,89 @@ def test_the_steps_of_a_login_can_be_awaited(speech: Any, stage: Any, verdict: s
         return
     with pytest.raises(speech.error_named("AuthenticationFailed")):
         asyncio.run(perform_async(steps))
+
+
+# --- interruptions
+
+
+@contextlib.contextmanager
+def interrupted(name: str, event: str, at: int) -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt at an event of a function, the first of which is number 0; give the line of it."""
+    lines: list[int] = []
+    count = 0
+
+    def trace(frame: Any, happened: str, _argument: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_name != name:
+            return None
+        if happened == event and not lines:
+            if count == at:
+                lines.append(frame.f_lineno)
+                raise KeyboardInterrupt
+            count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+def test_an_interruption_between_two_calls_ends_the_steps() -> None:
+    for at in itertools.count():
+        state: list[str] = []
+
+        def steps(state: list[str] = state) -> Steps[str]:
+            state.append("begun")
+            try:
+                yield lambda: 1
+                yield lambda: 2
+            finally:
+                state.append("ended")
+            return "done"
+
+        with interrupted("perform", "line", at) as lines, contextlib.suppress(KeyboardInterrupt):
+            assert perform(steps()) == "done"
+        assert state in ([], ["begun", "ended"])
+        if not lines:
+            break
+    assert at > 8
+
+
+def test_an_interruption_of_a_login_ends_its_steps_before_it_leaves(speech: Any, stage: Any) -> None:
+    conn, _ = stage.play(speech, speech.offer("PLAIN"))
+    sock = conn.sock
+
+    with interrupted("guarded", "call", 1) as lines, pytest.raises(KeyboardInterrupt) as caught:
+        speech.binding.authenticate(conn, PASSWORD, timeout=5)
+
+    assert lines
+    assert conn.sock is not sock or speech.name == "imap"
+    assert not seen([type(conn.sock).__name__], "_Clocked")
+    assert caught.value.__context__ is None
+
+
+def test_an_interruption_while_the_clock_is_put_in_takes_it_out_again() -> None:
+    class Connection:
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock = sock
+            self.__dict__["file"] = sock.makefile("rb")
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "file" and value is not self.__dict__["file"] and not interruptions:
+                interruptions.append(name)
+                raise KeyboardInterrupt
+            super().__setattr__(name, value)
+
+    interruptions: list[str] = []
+    sock, other = socket.socketpair()
+    with sock, other:
+        conn = Connection(sock)
+        with pytest.raises(KeyboardInterrupt), clocked(conn, 3):
+            pass
+        assert interruptions == ["file"]
+        assert conn.sock is sock
+        assert sock.gettimeout() is None
+        conn.__dict__["file"].close()

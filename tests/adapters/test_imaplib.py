@@ -226,6 +226,7 @@ def test_bad_is_no_refusal_of_the_credential(imap: Any, stage: Any) -> None:
     with pytest.raises(sasl.ProtocolError, match="Unknown command") as caught:
         authenticate(conn, PASSWORD)
     assert isinstance(caught.value, imaplib.IMAP4.error)
+    assert caught.value.args == (str(caught.value),)
     conn.noop()
 
 

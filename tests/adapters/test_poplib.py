@@ -375,6 +375,14 @@ def test_the_arguments_of_the_library_are_taken(pop: Any, stage: Any) -> None:
     assert conn.sock.gettimeout() == 5
 
 
+@pytest.mark.parametrize("line", ["", "\xff"])
+def test_stls_is_not_begun_where_poplib_cannot_read_what_is_offered(pop: Any, stage: Any, line: str) -> None:
+    conn, _ = stage.play(pop, pop.offer(extra=("STLS", line)), tls=False, module=pop.binding)
+    with pytest.raises(pop.error_named("PolicyViolation"), match="cannot be read"):
+        conn.stls(stage.client_context)
+    assert pop.is_closed(conn)
+
+
 def test_a_refusal_of_stls_has_the_line_as_poplib_has_it(pop: Any, stage: Any) -> None:
     turns = [*pop.offer(extra=("STLS",)), (b"STLS", b"-ERR not now\r\n"), pop.noop]
     conn, _ = stage.play(pop, turns, tls=False, module=BINDING)

@@ -227,6 +227,7 @@ EVERYWHERE = [
     (ValueError("x"), False),
     (KeyboardInterrupt(), False),
 ]
+LOGGED_OUT = "command NOOP illegal in state LOGOUT, only allowed in states NONAUTH"  # imaplib says, or a server
 IMAP = [
     (imaplib.IMAP4.abort("command: NOOP => Session expired, please login again."), True),
     (imaplib.IMAP4.abort("socket error: EOF"), True),
@@ -241,6 +242,8 @@ IMAP = [
     (imaplib.IMAP4.abort("TLS session already established"), False),
     (sasl.adapters.imaplib.IMAPAuthenticationFailed("[AUTHENTICATIONFAILED] no"), False),
     (sasl.adapters.imaplib.IMAPTemporaryFailure("[UNAVAILABLE] later"), False),
+    (sasl.adapters.imaplib.IMAPAuthenticationFailed(LOGGED_OUT), False),
+    (sasl.adapters.imaplib.IMAPProtocolError(LOGGED_OUT), False),
 ]
 POP = [
     (poplib.error_proto("-ERR EOF"), True),
@@ -249,7 +252,15 @@ POP = [
     (poplib.error_proto(b"-ERR Session has been closed"), True),
     (poplib.error_proto(b"-ERR Timeout"), True),
     (poplib.error_proto(b"-ERR Connection timed out"), True),
+    (poplib.error_proto(b"-ERR Time-out"), True),
+    (poplib.error_proto(b"-ERR Time out"), True),
     (poplib.error_proto(b"-ERR Idle for too long"), True),
+    (poplib.error_proto(b"-ERR [SYS/TEMP]Session expired"), True),
+    (poplib.error_proto(b"-ERR [SYS/TEMP/LATER] Session expired"), True),
+    (poplib.error_proto(b"-ERR [SYS/TEMP/] Your session expired"), True),
+    (poplib.error_proto(b"-ERR Your session has just expired"), True),
+    (poplib.error_proto(b"-ERR Your session has not yet expired"), False),
+    (poplib.error_proto(b"-ERR [SYS/TEMPORAL] Session expired"), False),
     (sasl.adapters.poplib.POPConnectionLost("-ERR EOF"), True),
     (poplib.error_proto(b"-ERR EOF"), False),  # a server that says so
     (poplib.error_proto(b"-ERR"), False),
@@ -290,6 +301,7 @@ SMTP = [
     (sasl.adapters.smtplib.SMTPAuthenticationFailed(535, b"no"), False),
     (sasl.adapters.smtplib.SMTPTemporaryFailure(454, b"later"), False),
     (sasl.adapters.smtplib.SMTPTLSRefused(454, b"later"), False),
+    (sasl.adapters.smtplib.SMTPTLSRefused(530, b"5.7.0 Authentication required"), False),
 ]
 CASES = [
     *[(protocol, error, lost) for protocol in BINDINGS for error, lost in EVERYWHERE],

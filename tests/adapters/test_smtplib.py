@@ -103,13 +103,14 @@ def test_a_421_to_ehlo_is_a_lost_connection(smtp: Any, stage: Any) -> None:
     assert smtp.is_closed(conn)
 
 
-@pytest.mark.parametrize("answer", ["close", [b"250-mx.example\r\n", "close"]], ids=["EOF", "cut"])
-def test_the_end_of_the_connection_at_ehlo_is_a_lost_connection(smtp: Any, stage: Any, answer: Any) -> None:
-    conn, _ = stage.play(smtp, [(None, answer)])
+@pytest.mark.parametrize("said", [b"", b"250-mx.example\r\n", b"250", b"250-mx.example\r\n250"], ids=repr)
+def test_the_end_of_the_connection_at_ehlo_is_a_lost_connection(smtp: Any, stage: Any, said: bytes) -> None:
+    conn, _ = stage.play(smtp, [(None, [said, "close"])])
     with pytest.raises(SMTPConnectionLost) as caught:
         authenticate(conn, PASSWORD)
     assert isinstance(caught.value, smtplib.SMTPServerDisconnected)
     assert smtp.is_closed(conn)
+    assert conn.file is None  # connect() would read from it
 
 
 def test_a_line_of_ehlo_that_is_too_long_for_smtplib_is_over_the_limit(smtp: Any, stage: Any) -> None:
@@ -238,6 +239,18 @@ def test_oauthbearer_names_the_host_that_the_client_was_made_with(smtp: Any, sta
     conn.close()
     message = base64.b64decode(server.heard()[-1].split()[-1])
     assert f"\x01host={host}\x01port={server.port}\x01".encode() in message
+
+
+@pytest.mark.parametrize(
+    ("named", "host"),
+    [("mail.example", "mail.example"), ("mail.example:587", "mail.example"), ("::1", "::1"), ("", None)],
+)
+def test_the_host_is_what_the_client_was_made_with_but_for_its_port(
+    smtp: Any, stage: Any, named: str, host: str | None
+) -> None:
+    conn, _ = stage.play(smtp, [], tls=False)
+    conn._host = named
+    assert smtp.described().channel(conn).host == host
 
 
 def test_oauthbearer_names_no_host_that_nobody_named(smtp: Any, stage: Any) -> None:

@@ -10,6 +10,8 @@ import pytest
 import sasl
 from sasl import Bearer, Channel, CheckCertificate, CheckPassword, CheckToken, External, FindKeys, Password, Policy
 
+from ..support.leaks import seen, shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -826,3 +828,61 @@ def test_our_own_kinds_are_credentials(credentials: Any) -> None:
     assert isinstance(credentials, sasl.Credentials)
     assert credentials.is_token is isinstance(credentials, sasl.Bearer)
     assert (credentials.secret is None) is (credentials.user is None)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("user", 7), ("user", sasl.Secret("four-of-a-kind")), ("secret", "four-of-a-kind"), ("is_token", 1)],
+)
+def test_credentials_that_say_what_they_are_in_other_types_are_none(
+    add: Callable[..., sasl.Mechanism], part: str, value: Any
+) -> None:
+    add("X-TICKET", client=str, credentials=Ticket, rank=45)
+    ticket = Ticket("joe", "four-of-a-kind")
+    setattr(ticket, part, value)
+
+    with pytest.raises(sasl.UsageError, match=r"not Ticket$"):
+        sasl.choose(["X-TICKET"], ticket, channel=TLS)
+    with pytest.raises(
+        sasl.UsageError, match="cannot use Ticket: credentials have user, secret and is_token"
+    ) as caught:
+        sasl.client("X-TICKET", ticket)
+    assert not seen(shown(caught.value), "four-of-a-kind")
+
+
+@pytest.mark.parametrize("part", ["user", "secret", "is_token"])
+def test_what_credentials_raise_stays_where_it_was_raised(add: Callable[..., sasl.Mechanism], part: str) -> None:
+    def fail(_ticket: object) -> Any:
+        raise ValueError("four-of-a-kind")
+
+    kind = type("Torn", (Ticket,), {"__init__": lambda _self: None, "user": None, "secret": None, part: property(fail)})
+    add("X-TORN", client=str, credentials=kind, rank=45)
+
+    for attempt in (sasl.choose, lambda _names, torn, **_: sasl.client("X-TORN", torn)):
+        with pytest.raises(sasl.UsageError) as caught:
+            attempt(["X-TORN"], kind(), channel=TLS)
+        assert not seen(shown(caught.value), "four-of-a-kind")
+
+
+# --- what goes astray
+
+
+@pytest.mark.parametrize("option", ["password", "channel", "limits"])
+def test_a_password_among_the_options_of_a_choice_is_not_shown(option: str) -> None:
+    choice = sasl.choose(["SCRAM-SHA-256"], JOE, channel=TLS)
+
+    with pytest.raises(sasl.UsageError) as caught:
+        choice.client(JOE, **{option: "four-of-a-kind"})
+    assert not seen(shown(caught.value), "four-of-a-kind")
+
+
+@pytest.mark.parametrize(
+    "commands", [None, ["IMAP-LOGIN"], {"PLAIN": ""}, {"IMAP-LOGIN": None}, {"IMAP-LOGIN": 0}, {"no name": ""}]
+)
+def test_what_is_no_login_command_with_what_is_against_it_is_a_usage_error(commands: Any) -> None:
+    with pytest.raises(sasl.UsageError):
+        sasl.choose([], JOE, channel=TLS, commands=commands)
+
+
+def test_the_name_of_a_login_command_is_compared_as_others_are() -> None:
+    assert sasl.choose([], JOE, channel=TLS, commands={"imap-login": ""}, mechanism="Imap-Login").name == "IMAP-LOGIN"

@@ -82,6 +82,13 @@ def test_no_mechanism_loads_anything_heavy(side: str, name: str) -> None:
     assert sorted(loaded & {*HEAVY, "dataclasses", "inspect"}) == []
 
 
+@pytest.mark.parametrize("library", ["imaplib", "poplib", "smtplib"])
+def test_an_adapter_loads_little_that_its_library_does_not(library: str) -> None:
+    above = loaded_by(f"import sasl.adapters.{library}") - loaded_by(f"import {library}")
+    assert sorted(name for name in above if not name.startswith("sasl")) in (["importlib"], ["contextlib", "importlib"])
+    assert sorted(name for name in above if name.startswith(("sasl.mechanisms", "sasl.adapters.cli"))) == []
+
+
 def test_importing_the_engine_loads_no_mechanism_and_no_adapter() -> None:
     loaded = loaded_by("from sasl import *")
     assert sorted(name for name in loaded if name.startswith(("sasl.mechanisms", "sasl.adapters", "sasl.spec"))) == []

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import sasl
 from sasl import AccessToken, Anonymous, Bearer, Channel, External, Password, Secret
-from sasl.secret import octets, scrubbed
+from sasl.secret import octets, scrubbed, scrubbed_code
 
 from ..support.leaks import seen
 
@@ -102,9 +102,9 @@ def test_secrets_compare_with_secrets_and_with_text() -> None:
 
 
 def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[tuple[bytes, bytes]] = []
+    compared: list[tuple[str | bytes, str | bytes]] = []
 
-    def compare_digest(one: bytes, other: bytes) -> bool:
+    def compare_digest(one: str | bytes, other: str | bytes) -> bool:
         compared.append((one, other))
         return True
 
@@ -112,7 +112,8 @@ def test_secrets_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) 
     assert Secret("one") == Secret("another")
     assert Secret("one") == "another"
     assert Password("joe", "one") == Password("joe", "another")
-    assert compared == [(b"one", b"another")] * 3
+    assert Secret("\u00e9ne") == Secret("another")
+    assert compared == [*[("one", "another")] * 3, ("\u00e9ne".encode(), b"another")]
 
 
 def test_a_secret_has_no_hash_and_neither_has_what_holds_one(secret: str) -> None:
@@ -223,6 +224,37 @@ def test_every_part_of_a_secret_is_masked_and_nothing_else(secret: str, text: st
     assert left == parts_masked(text, secret)
     runs = {secret[at : at + 12] for at in range(len(secret) - 11)}
     assert not any(left[at : at + 12] in runs for at in range(len(left)))
+
+
+@pytest.mark.parametrize("secret", ["a" * 30_000, "ab" * 15_000, "".join(map(str, range(6_000)))], ids=["a", "ab", "1"])
+def test_a_text_of_suspicious_words_is_looked_up_in_parts_that_were_collected_once(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    collected = []
+
+    def collect(parts: list[str]) -> frozenset[str]:
+        collected.append(len(parts[0]))
+        return frozenset(parts)
+
+    monkeypatch.setattr(sasl.secret, "frozenset", collect, raising=False)
+    words = f"{secret[:11]}. {secret[100:140]} " * 300
+
+    assert scrubbed(words, Secret(secret)) == f"{secret[:11]}. *** " * 300
+    assert collected == [6, 12]
+
+
+@pytest.mark.parametrize(
+    ("code", "secret", "shown"),
+    [
+        ("CORRECT-HORSE", "Correct-Horse", "***"),
+        ("X/CORRECT-HORSE-BATTERY", "correct-horse-battery-staple", "X/***"),
+        ("HUNTER22", "hunter22", "***"),
+        ("HUNTER2", "hunter2", "HUNTER2"),
+        ("AUTHENTICATIONFAILED", "fail", "AUTHENTICATIONFAILED"),
+    ],
+)
+def test_a_response_code_shows_no_secret_in_whatever_case(code: str, secret: str, shown: str) -> None:
+    assert scrubbed_code(code, Secret(secret)) == shown
 
 
 def test_octets_are_shown_by_their_number() -> None:

@@ -160,7 +160,7 @@ def test_a_client_prepares_the_user_name_and_the_password_unless_told_so():
 def test_a_client_refuses_what_has_no_form_before_anything_is_sent(text, place, prepare, shows_no_secret):
     names = {"authcid": "tim", "password": SECRET, place: text}
     exchange = sasl.client("CRAM-MD5", sasl.Password(**names), prepare=prepare)
-    with pytest.raises(sasl.UsageError, match=r"empty|prohibits|UTF-8") as refused:
+    with pytest.raises(sasl.UsageError, match=r"empty|NUL|control|prohibits|UTF-8") as refused:
         exchange.start()
     assert type(refused.value) is sasl.UsageError
     shows_no_secret(refused.value, names["password"])

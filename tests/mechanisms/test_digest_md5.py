@@ -884,4 +884,4 @@ def test_an_element_of_a_million_octets_is_matched_or_not(before, piece):
 
 def test_quotes_and_escapes_of_many_octets_are_printed_and_read():
     octets = b'\\"' * 50_000
-    assert messages._PAIR.sub(rb"\1", messages._quoted(octets)[1:-1]) == octets
+    assert messages._PAIR.sub(rb"\1", messages._quote(octets)[1:-1]) == octets

@@ -415,7 +415,7 @@ def test_a_password_is_hashed_as_it_is_where_that_is_asked_for():
     client = sasl.client("SCRAM-SHA-256", sasl.Password("\u2168", password), prepare=False, limits=QUICK)
     salt = b"salt"
     client_key, server_key = sasl.keys.derive(password, "sha256", salt, 2)
-    keys = sasl.ScramKeys("sha256", salt, 2, scram._hashed("sha256", client_key), server_key)
+    keys = sasl.ScramKeys("sha256", salt, 2, scram._hash("sha256", client_key), server_key)
     event, error = dialogue(client, sasl.server("SCRAM-SHA-256", prepare=False), Users({"\u2168": keys}))
     assert error is None
     assert event.identity == "\u2168"

@@ -30,6 +30,7 @@ class Arguments:
 
     Attributes:
         words: the arguments so far; a parenthesis is one too.
+        nested: whether there is a parenthesis among them, which a quoted string can look like.
         done: whether there are all of them, or a `refusal`.
         refusal: why they cannot be read; "" if they can.
         waits: whether the client waits for GO_AHEAD, or for a refusal of the command; it sends no literal before.
@@ -38,6 +39,7 @@ class Arguments:
 
     def __init__(self, longest: int) -> None:
         self.words: list[bytes] = []
+        self.nested = False
         self.done = False
         self.refusal = ""
         self.waits = False
@@ -69,12 +71,14 @@ class Arguments:
     def _take(self, text: bytes, *, fits: bool) -> None:
         """Take arguments up to the end or to the next literal."""
         literal = _LITERAL.search(text)
-        words = _words(text[: literal.start()] if literal else text) if fits else None
+        split = _words(text[: literal.start()] if literal else text) if fits else None
         size = int(literal[1]) if literal else 0
-        if words is None or size > self._room:
-            self.refusal = "Not arguments" if words is None else "That literal is too large"
+        if split is None or size > self._room:
+            self.refusal = "Not arguments" if split is None else "That literal is too large"
             self.must_close = bool(literal and literal[2])
-        self.words += words or []
+        words, nested = split or ([], False)
+        self.words += words
+        self.nested = self.nested or nested
         self.done = bool(self.refusal) or literal is None
         if literal and not self.done:
             self.waits = not literal[2]
@@ -82,9 +86,13 @@ class Arguments:
             self._room -= size
 
 
-def _words(text: bytes) -> list[bytes] | None:
-    """Split arguments into atoms, quoted strings and parentheses; None for what is none of them."""
+def _words(text: bytes) -> tuple[list[bytes], bool] | None:
+    """Split arguments into atoms, quoted strings and parentheses, and tell whether there are any of the last.
+
+    None for what is none of them.
+    """
     words: list[bytes] = []
+    nested = False
     at = 0
     while at < len(text):
         match = _ARGUMENT.match(text, at)
@@ -94,5 +102,6 @@ def _words(text: bytes) -> list[bytes] | None:
         if quoted is not None:
             atom = re.sub(rb"\\(.)", rb"\1", quoted)
         words += [word for word in (opening, atom, closing or None) if word is not None]
+        nested = nested or bool(opening or closing)
         at = match.end()
-    return words
+    return words, nested

@@ -176,7 +176,7 @@ class ClientWire(Client):
         self._octets += len(line)
         opened = grammar.literal(rest)
         self._literal = max(0, self._literal - len(line)) if opened is None else opened
-        self._in_untagged = opened is not None or self._literal > 0 or not rest
+        self._in_untagged = opened is not None or not rest
         if self._octets + self._literal > _MOST_UNTAGGED:
             self._over(LimitExceeded(f"more than {_MOST_UNTAGGED} octets of untagged responses"), close=True)
 

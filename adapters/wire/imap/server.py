@@ -64,7 +64,7 @@ def _login(tag: str, line: bytes, longest: int, against: Failure | None) -> Scri
         return Refusal(Failure("malformed", arguments.refusal), arguments.answer(tag), arguments.must_close)
     if against and against.kind == "state":
         return Refusal(against)
-    if arguments.done and len(arguments.words) != 2:
+    if arguments.done and (arguments.nested or len(arguments.words) != 2):
         return Refusal(Failure("malformed", WRONG_NUMBER), plain_line(f"{tag} BAD {WRONG_NUMBER}"))
     if against:
         return Refusal(against)

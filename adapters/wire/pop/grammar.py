@@ -7,7 +7,7 @@ import re
 from sasl.typed import TYPE_CHECKING
 
 from ..line import without_end
-from ..text import text_of
+from ..text import octets_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,6 +108,5 @@ def against_apop(greeting: bytes | str) -> str:
 
 def _greeted(greeting: bytes | str) -> bytes:
     """Return what a greeting says after its +OK; nothing if it is none."""
-    octets = greeting if isinstance(greeting, bytes) else greeting.encode("utf-8", "surrogatepass")
-    said = status(without_end(octets))
+    said = status(without_end(octets_of(greeting)))
     return said[1] if said is not None and said[0] else b""

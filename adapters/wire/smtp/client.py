@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sasl.errors import ProtocolError
+from sasl.errors import ProtocolError, UsageError
 from sasl.typed import TYPE_CHECKING, final
 
 from ..client import Client
@@ -85,6 +85,8 @@ class ClientWire(Client):
         """Take a reply: its code, and its lines without it; return what to send, or None: done."""
         if self.done or not self.turns:
             self._out_of_turn()
+        if not isinstance(code, int) or isinstance(lines, (str, bytes)):
+            raise UsageError("a reply is a code, a number, and a collection of lines", mechanism=self.exchange.name)
         texts = [octets_of(line) for line in lines]
         if code == 334:
             return self._go_on(texts[0] if len(texts) == 1 else NO_CHALLENGE)

@@ -349,6 +349,7 @@ def test_a_connection_that_ends_without_a_verdict_is_lost(protocol: Protocol, *,
 
     assert type(wire.error) is ConnectionLost
     assert (wire.done, wire.must_close, wire.error.mechanism) == (True, True, "XOAUTH2")
+    assert str(wire.error) == "the server ended the connection"
 
 
 def test_a_connection_that_ends_before_the_command_is_lost(protocol: Protocol) -> None:
@@ -420,6 +421,22 @@ def test_a_wire_serves_once(protocol: Protocol) -> None:
         wire.receive(protocol.yes)
 
     assert (wire.done, wire.error) == (True, None)
+
+
+@pytest.mark.parametrize("what", ["yes", "no", "later", "garbage", "challenge", "too long"])
+def test_whatever_comes_out_of_turn_is_the_callers_mistake(protocol: Protocol, what: str) -> None:
+    others = {"challenge": protocol.challenge(), "too long": b"x" * 100_000}
+    line = others[what] if what in others else getattr(protocol, what)
+    early, late = protocol.plain(), protocol.plain()
+    late.command()
+    late.receive(protocol.yes)
+
+    for wire in (early, late):
+        with pytest.raises(UsageError):
+            wire.receive(line)
+
+    assert (early.done, early.error) == (False, None)
+    assert (late.done, late.error, late.must_close) == (True, None, False)
 
 
 def test_credentials_that_cannot_be_used_are_refused_before_anything_is_sent(protocol: Protocol) -> None:
@@ -606,6 +623,7 @@ def test_wires_are_there_under_their_names() -> None:
         assert all(getattr(module, name) is not None for name in module.__all__)
         with pytest.raises(AttributeError, match="LoginWire"):
             _ = module.LoginWire
+        assert not hasattr(module, "REPLIES")  # what its server's side has for itself
     assert {"choose", "greeting", "LOGIN"} <= set(imap.__all__)
     assert {"CapaWire", "choose", "timestamp", "USER", "APOP"} <= set(pop.__all__)
     assert {"Reply", "AUTH_REQUIRED", "mail_auth"} <= set(smtp.__all__)

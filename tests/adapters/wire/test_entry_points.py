@@ -287,3 +287,83 @@ def test_an_error_challenge_is_explained_by_a_library_that_reads_for_itself() ->
     assert answer.octets == b"\r\n"
     assert type(wire.error) is AuthenticationFailed
     assert wire.error.detail == {"status": "400"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "line"),
+    [
+        (imap, "PLAIN", b"A1 NO [WONDERLAND] no"),
+        (imap, "PLAIN", b"A1 BAD [wonderland] no"),
+        (imap, "PLAIN", b"* BYE [Wonderland] no"),
+        (imap, "IMAP-LOGIN", b"A1 NO [wonderland] no"),
+        (pop, "PLAIN", b"-ERR [wonderland] no"),
+        (pop, "POP-USER", b"-ERR [wonderland] no"),
+    ],
+)
+def test_a_response_code_does_not_show_the_password(module: Any, name: str, line: bytes) -> None:
+    wire = module.ClientWire(sasl.client(name, PASSWORD))
+    wire.command()
+
+    wire.receive(line + b"\r\n")
+
+    assert (wire.error.response_code, wire.error.server_text) == ("***", "no")
+
+
+def test_the_engine_takes_the_password_out_of_a_response_code() -> None:
+    exchange = sasl.client("PLAIN", PASSWORD)
+    exchange.start()
+
+    assert exchange.fail("no", response_code="WONDERLAND").response_code == "***"
+
+
+@pytest.mark.parametrize("name", ["PLAIN", "POP-USER"])
+def test_a_command_is_begun_once_although_it_failed_or_the_connection_is_lost(name: str) -> None:
+    wire = pop.ClientWire(sasl.client(name, sasl.Password("", "")))
+    for _ in range(2):
+        with pytest.raises(UsageError):
+            wire.command()
+
+    wire = pop.ClientWire(sasl.client(name, PASSWORD))
+    wire.lost()
+    for _ in range(2):
+        with pytest.raises(UsageError):
+            wire.command()
+    assert isinstance(wire.error, ConnectionLost)
+
+
+def test_a_text_is_taken_however_it_was_decoded() -> None:
+    wire = begun_imap()
+
+    wire.tagged("NO", "[AUTHENTICATIONFAILED] \ud800 no")
+
+    assert isinstance(wire.error, AuthenticationFailed)
+    assert wire.server_text == "\ufffd\ufffd\ufffd no"
+
+
+@pytest.mark.parametrize("text", [None, 7, bytearray(b"no")])
+def test_what_is_neither_octets_nor_a_text_is_a_usage_error(text: Any) -> None:
+    with pytest.raises(UsageError, match="is bytes or str"):
+        begun_imap().continued(text)
+
+
+@pytest.mark.parametrize(("code", "lines"), [("235", [b"ok"]), (None, []), (235, "ok"), (235, b"ok")])
+def test_a_reply_of_smtp_is_a_number_and_lines(code: Any, lines: Any) -> None:
+    wire = smtp.ClientWire(sasl.client("PLAIN", PASSWORD))
+    wire.command()
+
+    with pytest.raises(UsageError, match="a code, a number, and a collection of lines"):
+        wire.replied(code, lines)
+
+
+def test_an_interruption_right_after_the_servers_yes_is_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    def close(_script: object) -> None:
+        raise KeyboardInterrupt
+
+    wire = begun_imap(capabilities=["SASL-IR"])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("sasl.client_exchange.close", close)
+        wire.tagged("OK", "Welcome")
+
+    wire.abandon(sasl.Cancelled("the exchange was interrupted"))
+
+    assert (type(wire.error), wire.must_close, wire.done) == (sasl.Cancelled, True, True)

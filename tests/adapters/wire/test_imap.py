@@ -113,8 +113,9 @@ def test_a_tag_that_would_break_the_line_is_the_callers_mistake(tag: str) -> Non
         [LIST + b"{6+}\r\n", b"+ Zg==)\r\n"],
         [LIST + b"~{4}\r\n", b"\x00\xff\r\n", b"\r\n"],
         [LIST + b"{14}\r\n", b"* BYE really\r\n", b"\n"],
+        [LIST + b"{}\r\n", LIST + b"{" + b"9" * 21 + b"}\r\n", LIST + b"{3} \r\n"],  # these announce nothing
     ],
-    ids=["none", "one", "line-end", "split", "several", "empty", "plus", "literal8", "inner-bye"],
+    ids=["none", "one", "line-end", "split", "several", "empty", "plus", "literal8", "inner-bye", "no-literals"],
 )
 def test_untagged_responses_are_passed_over_with_their_literals(lines: list[bytes]) -> None:
     wire = fed(started(), *lines)
@@ -240,6 +241,7 @@ def test_what_has_no_place_in_an_exchange_ends_it(line: bytes) -> None:
         ([b"* CAPABILITY IMAP4rev1 ID", b"A1 OK in"], ("IMAP4rev1", "ID")),
         ([b"* capability IMAP4rev1", b"A1 OK [CAPABILITY IMAP4rev2] in"], ("IMAP4rev2",)),
         ([b"A1 OK in"], None),
+        ([b"* 1 EXISTS", b"* OK CAPABILITY X", b"* FLAGS X", b"A1 OK in"], None),
         ([b"A1 OK [READ-ONLY] in"], None),
         ([b"A1 OK [CAPABILITY IMAP4rev1"], None),
         ([b"* CAPABILITY IMAP4rev1", b"A1 NO [UNAVAILABLE] x"], None),
@@ -265,6 +267,7 @@ def test_capabilities_of_a_yes_that_is_not_believed_do_not_count() -> None:
     [
         (b"* OK ready", None),
         (b"* OK", None),
+        (b"* OK ", None),
         (b"* ok [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready", ("IMAP4rev1", "AUTH=PLAIN")),
         (b"* OK [ALERT] ready", None),
     ],
@@ -312,6 +315,10 @@ def test_mechanisms_are_those_of_the_auth_capabilities() -> None:
         (b"NO [LIMIT] x", TemporaryFailure, "unavailable", "LIMIT"),
         (b"NO [SERVERBUG] x", TemporaryFailure, "unavailable", "SERVERBUG"),
         (b"NO [X-NOBODY-KNOWS some more] x", AuthenticationFailed, "credentials", "X-NOBODY-KNOWS"),
+        (b"NO [EXPIRED ] x", AuthenticationFailed, "expired", "EXPIRED"),
+        (b"NO [EXPIRED]x", AuthenticationFailed, "expired", "EXPIRED"),
+        (b"NO [EXPIRED]", AuthenticationFailed, "expired", "EXPIRED"),
+        (b"NO [] x", AuthenticationFailed, "credentials", None),
         (b"NO AUTHENTICATE failed.", AuthenticationFailed, "credentials", None),
         (b"NO [broken", AuthenticationFailed, "credentials", None),
         (b"NO", AuthenticationFailed, "credentials", None),

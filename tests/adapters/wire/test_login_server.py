@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import sasl
 from sasl.adapters.wire import imap, pop
+from sasl.adapters.wire.imap.arguments import Arguments
 from sasl.adapters.wire.line import Line
 from sasl.errors import AuthenticationFailed, AuthorizationFailed, TemporaryFailure, UsageError
 from sasl.policy import against
@@ -83,6 +84,7 @@ def kind(wire: Any) -> str:
         (b'A1 LOGIN "al\\\\ice" x', "al\\ice", "x"),
         (b'A1 LOGIN "a b" "[x] %*"', "a b", "[x] %*"),
         (b"A1 LOGIN a]b x", "a]b", "x"),
+        (b'A1 LOGIN "(" ")"', "(", ")"),
     ],
 )
 def test_atoms_and_quoted_strings_come_in_one_line(line: bytes, name: str, password: str) -> None:
@@ -154,6 +156,12 @@ def test_what_looks_like_the_end_of_a_line_in_a_literal_is_a_part_of_it(lines: l
         ([b"A1 LOGIN alice"], b"A1 BAD Too few arguments, or too many\r\n"),
         ([b"A1 LOGIN alice x y"], b"A1 BAD Too few arguments, or too many\r\n"),
         ([b"A1 LOGIN (alice x)"], b"A1 BAD Too few arguments, or too many\r\n"),
+        ([b"A1 LOGIN (x"], b"A1 BAD Too few arguments, or too many\r\n"),
+        ([b"A1 LOGIN ) x"], b"A1 BAD Too few arguments, or too many\r\n"),
+        ([b"A1 LOGIN x {1}", b"a)"], b"A1 BAD Not arguments\r\n"),
+        ([b"A1 LOGIN {}"], b"A1 BAD Not arguments\r\n"),
+        ([b"A1 LOGIN {" + b"9" * 20 + b"}"], b"A1 BAD That literal is too large\r\n"),
+        ([b"A1 LOGIN {" + b"9" * 21 + b"}"], b"A1 BAD Not arguments\r\n"),
         ([b"A1 LOGIN x {1+}", b"a b"], b"A1 BAD Too few arguments, or too many\r\n"),
         ([b"A1 LOGIN alice  x"], b"A1 BAD Not arguments\r\n"),
         ([b'A1 LOGIN alice "x'], b"A1 BAD Not arguments\r\n"),
@@ -179,6 +187,63 @@ def test_what_is_no_login_command_reaches_no_verifier(lines: list[bytes], said: 
     assert last == said
     assert kind(wire) in ("malformed", "limit", "unsupported")
     assert not wire.must_close
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "nested"),
+    [
+        (b"", [], False),
+        (b"a b", [b"a", b"b"], False),
+        (b'"(" ")"', [b"(", b")"], False),
+        (b"()", [b"(", b")"], True),
+        (b'(a "b") c', [b"(", b"a", b"b", b")", b"c"], True),
+        (b"a (", [b"a", b"("], True),
+        (b"a))", [b"a", b"))"], True),
+    ],
+)
+def test_a_parenthesis_is_an_argument_by_itself(text: bytes, words: list[bytes], *, nested: bool) -> None:
+    arguments = Arguments(100)
+
+    arguments.receive(text + b"\r\n")
+
+    assert (arguments.done, arguments.refusal) == (True, "")
+    assert (arguments.words, arguments.nested) == (words, nested)
+
+
+def test_a_line_may_be_as_long_as_a_reader_takes_behind_a_literal_too() -> None:
+    fitting, too_long = login(), login()
+    rest = login().longest_line - len("alice \r\n")
+    for wire in (fitting, too_long):
+        give(wire, b"A1 LOGIN {5}\r\n")
+
+    give(fitting, b"alice " + b"x" * rest + b"\r\n", unasked)
+    give(too_long, b"alice " + b"x" * (rest + 1) + b"\r\n", unasked)
+
+    assert (kind(fitting), kind(too_long)) == ("limit", "malformed")  # what is too long for a password is read
+
+
+@pytest.mark.parametrize("begin", [b"A1 LOGIN alice ", b"USER ", b"PASS "])
+def test_a_line_of_a_login_may_be_as_long_as_a_reader_takes(begin: bytes) -> None:
+    make: Any = login if begin.startswith(b"A1") else user
+    fitting, too_long = make(), make()
+    rest = fitting.longest_line - len(begin) - len("\r\n")
+
+    for wire, size in ((fitting, rest), (too_long, rest + 1)):
+        if begin == b"PASS ":
+            give(wire, b"USER alice\r\n")
+        said = wire.receive(begin + b"x" * size + b"\r\n")
+        if wire is too_long:
+            assert wire.result == sasl.Failure("limit", "a command line that is too long")
+        else:
+            assert said is not None
+            assert wire.result != sasl.Failure("limit", "a command line that is too long")
+
+
+@pytest.mark.parametrize(("size", "tag"), [(64, "A" * 64), (65, "*")])
+def test_a_tag_has_64_characters_at_most(size: int, tag: str) -> None:
+    wire = login()
+
+    assert give(wire, b"A" * size + b" X\r\n") == f"{tag} BAD Malformed authentication message\r\n".encode()
 
 
 @pytest.mark.parametrize("lines", [[b"A1 LOGIN {4097+}"], [b'A1 LOGIN "x {5+}'], [b"A1 LOGIN {1+}", b"xy {5+}"]])

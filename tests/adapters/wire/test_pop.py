@@ -76,6 +76,9 @@ def test_what_is_no_pop_reply_ends_it(line: bytes) -> None:
     [
         (b"-ERR [AUTH] x", AuthenticationFailed, "credentials", "AUTH"),
         (b"-err [auth] x", AuthenticationFailed, "credentials", "AUTH"),
+        (b"-ERR [AUTH]x", AuthenticationFailed, "credentials", "AUTH"),
+        (b"-ERR [IN-USE]", TemporaryFailure, "unavailable", "IN-USE"),
+        (b"-ERR [] x", AuthenticationFailed, "credentials", None),
         (b"-ERR [AUTH/SOME/DETAIL] x", AuthenticationFailed, "credentials", "AUTH/SOME/DETAIL"),
         (b"-ERR [SYS/TEMP] x", TemporaryFailure, "unavailable", "SYS/TEMP"),
         (b"-ERR [SYS/TEMP/FUTURE] x", TemporaryFailure, "unavailable", "SYS/TEMP/FUTURE"),

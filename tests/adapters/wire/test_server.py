@@ -185,6 +185,13 @@ def test_a_session_that_is_authenticated_stays_so(protocol: Protocol, argument: 
     assert refusal(protocol, wire, wire.receive(protocol.command("PLAIN", argument))) == "state"
 
 
+@pytest.mark.parametrize("name", ["X-NOBODY", "not a name", "", "PLAIN", "IMAP-LOGIN"])
+def test_a_session_that_is_authenticated_says_so_whatever_is_asked_for(protocol: Protocol, name: str) -> None:
+    wire = protocol.server(authenticated=True)
+
+    assert refusal(protocol, wire, wire.receive(protocol.command(name))) == "state"
+
+
 @pytest.mark.parametrize(
     "rest", ["", " ", "  PLAIN", " PLAIN ", " PLAIN  =", " PLAIN = =", " PLAIN AAAA AAAA", "PLAIN", " PLAIN\t="]
 )
@@ -257,6 +264,13 @@ def test_an_equals_sign_is_an_empty_initial_response_and_none_is_none(protocol: 
     assert empty.receive(protocol.command("X-EMPTY", b"=")) == sasl.CheckCertificate(None, "")
     assert absent.receive(protocol.command("X-EMPTY")).octets == protocol.challenge()
     assert absent.receive(b"\r\n") == sasl.CheckCertificate(None, "")
+
+
+def test_a_space_without_an_argument_is_no_empty_initial_response(protocol: Protocol, mechanism: Any) -> None:
+    mechanism("X-EMPTY", server=nothing_or_more)
+    wire = protocol.server("X-EMPTY")
+
+    assert refusal(protocol, wire, wire.receive(protocol.command("X-EMPTY").rstrip() + b" \r\n")) == "malformed"
 
 
 def test_an_equals_sign_is_no_response_to_a_challenge(protocol: Protocol, mechanism: Any) -> None:

@@ -59,9 +59,16 @@ def test_a_real_token_is_sent_after_the_empty_challenge() -> None:
     ("reply", "error", "kind", "code"),
     [
         (b"400 x", TemporaryFailure, "unavailable", "400"),
+        (b"420 x", TemporaryFailure, "unavailable", "420"),
+        (b"422 x", TemporaryFailure, "unavailable", "422"),
         (b"432 4.7.12 x", AuthenticationFailed, "expired", "432 4.7.12"),
         (b"454 4.7.0 x", TemporaryFailure, "unavailable", "454 4.7.0"),
         (b"451 4.3.0 x", TemporaryFailure, "unavailable", "451 4.3.0"),
+        (b"499 4.999.999 x", TemporaryFailure, "unavailable", "499 4.999.999"),
+        (b"499 4.1000.9 x", TemporaryFailure, "unavailable", "499"),
+        (b"499 4.9.1000 x", TemporaryFailure, "unavailable", "499"),
+        (b"499 4..9 x", TemporaryFailure, "unavailable", "499"),
+        (b"499 4.9. x", TemporaryFailure, "unavailable", "499"),
         (b"500 5.5.6 x", AuthenticationFailed, "limit", "500 5.5.6"),
         (b"501 5.5.2 x", AuthenticationFailed, "malformed", "501 5.5.2"),
         (b"502 x", AuthenticationFailed, "unsupported", "502"),
@@ -157,7 +164,7 @@ def test_a_421_after_an_error_challenge_is_a_refusal_with_its_reason() -> None:
     assert (wire.error.detail, wire.error.response_code, wire.must_close) == ({"status": "400"}, "421 4.7.0", True)
 
 
-@pytest.mark.parametrize("reply", [b"250 ok", b"220 x", b"200 x", b"354 go on", b"335 x"])
+@pytest.mark.parametrize("reply", [b"250 ok", b"220 x", b"200 x", b"354 go on", b"335 x", b"399 x"])
 def test_a_code_that_is_neither_yes_nor_no_ends_it(reply: bytes) -> None:
     wire = started()
 
@@ -186,6 +193,31 @@ def test_a_reply_whose_lines_disagree_ends_it() -> None:
 
     assert type(wire.error) is ProtocolError
     assert wire.must_close
+
+
+def test_a_reply_may_have_64_kib() -> None:
+    fitting, too_long = started(), started()
+
+    fitting.receive(b"535 ".ljust(65_536))
+    too_long.receive(b"535 ".ljust(65_537))
+
+    assert type(fitting.error) is AuthenticationFailed
+    assert type(too_long.error) is LimitExceeded
+
+
+def test_a_challenge_may_have_12288_octets_of_base64() -> None:
+    fitting, too_long = (smtp.ClientWire(sasl.client("LOGIN", sasl.Password("user", "secret"))) for _ in range(2))
+    for wire in (fitting, too_long):
+        wire.command()
+
+    assert fitting.receive(b"334 ".ljust(4 + 12_288, b"A")).octets != b"*\r\n"
+    assert too_long.receive(b"334 ".ljust(4 + 12_292, b"A")).octets == b"*\r\n"
+
+
+def test_before_the_verdict_there_is_no_code() -> None:
+    wire = started()
+
+    assert (wire.code, wire.reply) == (0, b"")
 
 
 def test_a_reply_without_end_is_refused() -> None:
@@ -283,6 +315,11 @@ def test_a_mailbox_comes_back_from_xtext_as_it_went(mailbox: str) -> None:
 
     assert " " not in text
     assert smtp.mail_auth(f"AUTH={text}") == mailbox
+
+
+def test_xtext_is_what_it_stands_for_but_for_spaces_and_its_own_signs() -> None:
+    assert smtp.as_xtext("!azAZ09<>,*-~") == "!azAZ09<>,*-~"
+    assert smtp.as_xtext("a b+c=d") == "a+20b+2Bc+3Dd"
 
 
 @pytest.mark.parametrize("mailbox", ["é@example.com", "a\r\nb", "a\0"])

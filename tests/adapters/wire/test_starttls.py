@@ -47,9 +47,14 @@ def test_a_yes_may_come_octet_by_octet(module: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "line"), [(imap, b"T1 ok"), (imap, b"T1 OK"), (pop, b"+ok"), (smtp, b"220"), (smtp, b"220 ")]
+    ("module", "line"),
+    [
+        *((imap, line) for line in (b"T1 OK", b"T1 ok", b"t1 OK", b"T1 OK ", b"T1 ok ", b"T1 Ok  \xff")),
+        *((pop, line) for line in (b"+OK", b"+ok", b"+OK ", b"+ok ", b"+Ok  \xff")),
+        *((smtp, line) for line in (b"220", b"220 ", b"220  \xff", b"220-\n220", b"220-a\r\n220-b\r\n220 ")),
+    ],
 )
-def test_a_yes_needs_no_text(module: Any, line: bytes) -> None:
+def test_a_yes_may_be_short_in_any_case_and_of_several_lines(module: Any, line: bytes) -> None:
     wire = begun(module)
 
     wire.receive(line + b"\n")

@@ -87,6 +87,14 @@ def test_commands_behind_one_that_is_refused_anyway_are_pipelined(module: Any, s
 
 
 @protocols
+def test_a_space_behind_it_is_no_argument(module: Any) -> None:
+    wire = server(module)
+
+    assert wire.receive(COMMANDS[module].replace(b"\r\n", b" \r\n")).octets == YES[module]
+    assert wire.failure is None
+
+
+@protocols
 @pytest.mark.parametrize("argument", [b" now", b" \0", b"X", b" {5}"])
 def test_it_takes_no_argument(module: Any, argument: bytes) -> None:
     wire = server(module)
