@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from sasl import base64
 from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
 from sasl.exchange import DONE
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret, scrubbed, scrubbed_code
 from sasl.typed import TYPE_CHECKING
 
-from . import base64
 from .line import Line
 from .text import LONGEST_TEXT, printable, text_of
 

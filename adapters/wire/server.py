@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from sasl import base64
 from sasl.channel import UNKNOWN_CHANNEL, Channel
 from sasl.errors import LimitExceeded, MechanismUnavailable, SASLError, UsageError
 from sasl.limits import DEFAULT_LIMITS, Limits
@@ -13,7 +14,6 @@ from sasl.steps import Challenge, Failure, Question, Success
 from sasl.typed import TYPE_CHECKING, final
 from sasl.value import replace, value
 
-from . import base64
 from .line import Line, plain_line, without_end
 
 if TYPE_CHECKING:

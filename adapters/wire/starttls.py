@@ -23,18 +23,21 @@ _LONGEST_REPLY: Final = 65_536  # octets, with all that comes before it
 class StartTls:
     """The client's side of one STARTTLS command. `done` with no `error` means: begin the TLS handshake now.
 
+    `yes` is the grammar of the reply after which TLS begins, `before` how lines begin that may come before a reply.
+
     Attributes:
         done: whether the reply was read.
         error: why TLS must not begin, or None.
         must_close: whether the connection cannot be used any more.
     """
 
-    def __init__(self, command: str, yes: re.Pattern[bytes]) -> None:
+    def __init__(self, command: str, yes: re.Pattern[bytes], before: re.Pattern[bytes] | None = None) -> None:
         self.done = False
         self.error: SASLError | None = None
         self.must_close = False
         self._line = plain_line(command)
         self._yes = yes
+        self._before = before
         self._buffer = b""
         self._octets = 0
 
@@ -62,12 +65,8 @@ class StartTls:
         if not self.done:
             self._refuse("the server ended the connection instead of starting TLS")
 
-    def _goes_on(self, _line: bytes, /) -> bool:
-        """Whether a line comes before the reply."""
-        return False
-
     def _take(self, line: bytes) -> None:
-        if self._goes_on(line):
+        if self._before is not None and self._before.match(line):
             return
         if self._yes.fullmatch(line):
             self.done = True

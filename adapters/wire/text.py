@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sasl import base64
 from sasl.errors import ProtocolError, UsageError
+from sasl.text import printable as without_controls
 from sasl.typed import TYPE_CHECKING
-
-from . import base64
 
 if TYPE_CHECKING:
     from typing import Final
@@ -38,10 +38,7 @@ def octets_of(text: bytes | str) -> bytes:
 
 def printable(text: str) -> str:
     """Return the beginning of a server's text on one line, without what a terminal would obey."""
-    text = text[:LONGEST_TEXT]
-    if not text.isprintable():
-        text = "".join([char if char.isprintable() else " " for char in text])
-    return text.strip()
+    return without_controls(text, limit=LONGEST_TEXT, instead=" ").strip()
 
 
 def challenge_of(line: bytes) -> bytes:
@@ -49,7 +46,7 @@ def challenge_of(line: bytes) -> bytes:
     return line[2:] if line == b"+" or line.startswith(b"+ ") else NO_CHALLENGE
 
 
-def sized(text: bytes) -> str:
+def size_of(text: bytes) -> str:
     """Return how the base64 text of a challenge is shown: by the size of what it stands for."""
     try:
         return f"<{len(base64.decode(text, limit=len(text)))} octets>"

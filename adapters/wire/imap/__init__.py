@@ -5,8 +5,11 @@ Lines go in as they were read, with their CRLF: only so can literals be counted.
 
 from __future__ import annotations
 
+from functools import partial
+
 from sasl.typed import TYPE_CHECKING
 
+from .. import load_server
 from .client import ClientWire, StartTlsWire, choose, client_wire
 from .grammar import LOGIN, TAG, greeting, mechanisms
 
@@ -26,11 +29,4 @@ __all__ = [
     "mechanisms",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load the server's side when it is asked for: clients do without it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import server
-
-    return getattr(server, name)
+__getattr__ = partial(load_server, __name__, __all__)

@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, sized, text_of
+from ..text import challenge_of, octets_of, size_of, text_of
 from . import grammar
 from .grammar import LOGIN
 
@@ -169,7 +169,7 @@ class ClientWire(Client):
     def shown(self, line: bytes) -> str:
         """Return how a line from the server may be printed: challenges only by their size."""
         line = without_end(line)
-        return f"+ {sized(line[1:].removeprefix(b' '))}" if line.startswith(b"+") else self._said(text_of(line))
+        return f"+ {size_of(line[1:].removeprefix(b' '))}" if line.startswith(b"+") else self._said(text_of(line))
 
     def _pass_over(self, line: bytes, rest: bytes) -> None:
         """Count a line of an untagged response; `rest` is what follows the literal in it, if it is in one."""
@@ -226,7 +226,4 @@ class StartTlsWire(StartTls):
 
     def __init__(self, *, tag: str = "A1") -> None:
         yes = re.compile(rb"%s OK(?: .*)?" % re.escape(tag.encode("ascii")), re.IGNORECASE)
-        super().__init__(f"{tag} STARTTLS", yes)
-
-    def _goes_on(self, line: bytes, /) -> bool:
-        return line.startswith(b"* ") and line[2:5].upper() != b"BYE"
+        super().__init__(f"{tag} STARTTLS", yes, re.compile(rb"\* (?!BYE)", re.IGNORECASE))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sasl.typed import TYPE_CHECKING
 
+from .. import load_server
 from .client import CapaWire, ClientWire, StartTlsWire, choose, client_wire
 from .grammar import APOP, LONGEST_COMMAND, USER, mechanisms, timestamp
 
@@ -25,11 +28,4 @@ __all__ = [
     "timestamp",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Load the server's side when it is asked for: clients do without it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import server
-
-    return getattr(server, name)
+__getattr__ = partial(load_server, __name__, __all__)

@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, plain_line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, printable, sized, text_of
+from ..text import challenge_of, octets_of, printable, size_of, text_of
 from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
@@ -149,7 +149,7 @@ class ClientWire(Client):
         line = without_end(line)
         if not line.startswith(b"+") or grammar.status(line):
             return self._said(text_of(line))
-        return f"+ {sized(line[1:].removeprefix(b' '))}"
+        return f"+ {size_of(line[1:].removeprefix(b' '))}"
 
 
 def _user(exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:

@@ -10,7 +10,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import without_end
 from ..starttls import StartTls
-from ..text import NO_CHALLENGE, octets_of, sized, text_of
+from ..text import NO_CHALLENGE, octets_of, size_of, text_of
 from . import grammar
 from .grammar import LONGEST_COMMAND, LONGEST_RESPONSE, Reply
 
@@ -109,7 +109,7 @@ class ClientWire(Client):
     def shown(self, line: bytes) -> str:
         """Return how a line from the server may be printed: challenges only by their size."""
         line = without_end(line)
-        return f"334 {sized(line[4:])}" if line.startswith(b"334") else self._said(text_of(line))
+        return f"334 {size_of(line[4:])}" if line.startswith(b"334") else self._said(text_of(line))
 
 
 @final
@@ -117,7 +117,4 @@ class StartTlsWire(StartTls):
     """The client's side of STARTTLS (RFC 3207)."""
 
     def __init__(self) -> None:
-        super().__init__("STARTTLS", re.compile(rb"220(?: .*)?"))
-
-    def _goes_on(self, line: bytes, /) -> bool:
-        return line.startswith(b"220-")
+        super().__init__("STARTTLS", re.compile(rb"220(?: .*)?"), re.compile(rb"220-"))

@@ -6,7 +6,8 @@ import pytest
 
 import sasl
 import sasl.spec
-from sasl.adapters.wire import base64, smtp
+from sasl import base64
+from sasl.adapters.wire import smtp
 
 CASES = sasl.spec.cases("base64_framing")
 VECTORS = sasl.spec.vectors("base64")
