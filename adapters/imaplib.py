@@ -14,27 +14,25 @@ import imaplib
 import os
 import re
 from functools import partial
+from operator import methodcaller
 from ssl import SSLSocket, create_default_context
 
 from sasl import errors
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
-from sasl.typed import TYPE_CHECKING, final
-from sasl.value import value
+from sasl.typed import TYPE_CHECKING
 
-from .binding import Binding, Dialogue, LibraryError, Offer, begin_tls, describe, ended, is_gone, no_tls, quiet
+from .binding import Binding, Dialogue, Library, LibraryError, Offer, begin_tls, describe, ended, is_gone, no_tls, quiet
+from .binding.connection import close, open_by_class
 from .binding.given import credentials_of, veil_password
-from .binding.tls import NOT_OFFERED, unread
+from .binding.tls import NOT_OFFERED, has_unread
 from .wire.imap import choose, client_wire, greeting
 from .wire.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from ssl import SSLContext
     from typing import Any, Final, Literal, TypeAlias
 
-    from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
 
     from .binding.errors import Family
@@ -62,88 +60,6 @@ def is_session_lost(error: BaseException) -> bool:
     if isinstance(error, imaplib.IMAP4.abort):
         return not isinstance(error, imaplib.IMAP4.readonly) and error.args != _UNDER_TLS
     return _LOGGED_OUT.fullmatch(str(error)) is not None
-
-
-@final
-@value
-class _Library:
-    """Describes imaplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
-
-    plain: Callable[..., imaplib.IMAP4]
-    tls: Callable[..., imaplib.IMAP4]
-    errors: Family = _OURS
-    service: str = "imap"
-
-    def open(
-        self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None
-    ) -> imaplib.IMAP4:
-        if tls is None:
-            return self.plain(host, port, timeout=timeout)
-        return self.tls(host, port, ssl_context=tls, timeout=timeout)
-
-    def offers_tls(self, conn: imaplib.IMAP4) -> bool:
-        if conn.state != "NONAUTH":
-            raise PolicyViolation("the server says that it knows already who this is (PREAUTH): TLS cannot begin")
-        return "STARTTLS" in conn.capabilities
-
-    def start_tls(self, conn: imaplib.IMAP4, context: SSLContext) -> object:
-        return conn.starttls(context)
-
-    def channel(self, conn: imaplib.IMAP4) -> Channel:
-        return describe(conn.sock, self.service, conn.host, conn.port)
-
-    def dialogue(self, conn: imaplib.IMAP4) -> Dialogue:
-        shows = conn.debug >= _SHOWS_LINES  # IMAPClient replaces _mesg(), and python -O has none
-        show = getattr(conn, "_mesg", None) if shows else None
-        return Dialogue(conn.send, partial(_readline, conn), partial(self.close, conn), show=show)
-
-    def check(self, conn: imaplib.IMAP4) -> None:
-        if conn.state == "AUTH" and conn.welcome.upper().startswith(b"* PREAUTH"):
-            raise PolicyViolation("the server says that it knows already who this is (PREAUTH)")
-        if conn.state != "NONAUTH":
-            raise UsageError(f"a login on a connection whose state is {conn.state}, not NONAUTH")
-
-    def offer(self, conn: imaplib.IMAP4, _dialogue: Dialogue) -> Offer:
-        said = conn.capabilities
-        wire = partial(client_wire, tag=f"S{os.urandom(8).hex()}", capabilities=said)
-        return Offer(partial(choose, said), wire)
-
-    def mute(self, conn: imaplib.IMAP4) -> AbstractContextManager[None]:
-        return quiet(conn, "debug")
-
-    def finish(self, conn: imaplib.IMAP4, dialogue: Dialogue) -> Answer:
-        text = dialogue.last.rstrip(b"\r\n").split(b" ", 2)[2:]
-        conn.capabilities = _capabilities(conn, dialogue.wire.capabilities)
-        conn.state = "AUTH"
-        return "OK", text or [b""]
-
-    def arguments(self, dialogue: Dialogue, error: SASLError) -> tuple[str, ...] | None:
-        refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure)
-        return tuple(dialogue.refused.split(" ", 2)[2:]) or None if refused else None  # the text behind tag and NO
-
-    def explain(self, error: Exception) -> SASLError | None:
-        if not isinstance(error, imaplib.IMAP4.error):
-            return None
-        said = error.args[0]
-        if isinstance(said, bytes):  # the greeting
-            try:
-                greeting(said)
-            except SASLError as failure:
-                return failure
-        text = str(said)
-        if not isinstance(error, imaplib.IMAP4.abort) or _NOT_UNDERSTOOD.search(text):
-            return ProtocolError(f"the server does not speak IMAP: {text}")
-        return ended() if "socket error: " in text else ended(text.partition(" => ")[2])  # of BYE
-
-    def leave(self, conn: imaplib.IMAP4) -> object:
-        return conn.logout()
-
-    def close(self, conn: imaplib.IMAP4) -> None:
-        conn.state = "LOGOUT"  # so that the end of a `with` block does not try to log out on it
-        try:
-            conn.shutdown()
-        except OSError:
-            pass
 
 
 class IMAP4(imaplib.IMAP4):
@@ -186,9 +102,9 @@ class IMAP4(imaplib.IMAP4):
                 raise PolicyViolation(NOT_OFFERED)
             return super(IMAP4, self).starttls(context)
 
-        return begin_tls(LIBRARY, self, ssl_context, start, leftover=partial(_leftover, self), explain=self._explain)
+        return begin_tls(LIBRARY, self, ssl_context, start, self._explain_tls, leftover=_leftover)
 
-    def _explain(self, error: Exception, begun: bool) -> SASLError | None:  # noqa: FBT001 -- begin_tls() says so
+    def _explain_tls(self, error: Exception, begun: bool) -> SASLError | None:  # noqa: FBT001 -- of begin_tls()
         """Return what an error of imaplib's starttls() is; after a server's yes, it is not about that any more."""
         text = str(error)
         if not isinstance(error, imaplib.IMAP4.error):
@@ -198,7 +114,7 @@ class IMAP4(imaplib.IMAP4):
         if "socket error" in text.partition("unexpected")[0]:
             return ended()
         if isinstance(error, imaplib.IMAP4.abort) or " => " in text:  # else it is a NO or BAD
-            LIBRARY.close(self)
+            _close(self)
         return ProtocolError(printable(text)) if begun else no_tls(text)
 
 
@@ -214,10 +130,6 @@ class IMAP4_SSL(IMAP4, imaplib.IMAP4_SSL):  # noqa: N801 -- the library's name
         **options: Any,
     ) -> None:
         super().__init__(host, port, ssl_context=ssl_context or create_default_context(), **options)
-
-
-LIBRARY: Final = _Library(IMAP4, IMAP4_SSL)
-authenticate: Final = Binding(LIBRARY).authenticate
 
 
 class IMAPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, imaplib.IMAP4.error, family=_OURS):
@@ -260,11 +172,70 @@ class IMAPCancelled(LibraryError, errors.Cancelled, imaplib.IMAP4.error, family=
     """This side cancelled."""
 
 
+# --- the description
+
+
+def _offers_tls(conn: imaplib.IMAP4) -> bool:
+    if conn.state != "NONAUTH":
+        raise PolicyViolation("the server says that it knows already who this is (PREAUTH): TLS cannot begin")
+    return "STARTTLS" in conn.capabilities
+
+
+def _dialogue(conn: imaplib.IMAP4) -> Dialogue:
+    shows = conn.debug >= _SHOWS_LINES  # IMAPClient replaces _mesg(), and python -O has none
+    show = getattr(conn, "_mesg", None) if shows else None
+    return Dialogue(conn.send, partial(_readline, conn), partial(_close, conn), show=show)
+
+
+def _check(conn: imaplib.IMAP4) -> None:
+    if conn.state == "AUTH" and conn.welcome.upper().startswith(b"* PREAUTH"):
+        raise PolicyViolation("the server says that it knows already who this is (PREAUTH)")
+    if conn.state != "NONAUTH":
+        raise UsageError(f"a login on a connection whose state is {conn.state}, not NONAUTH")
+
+
+def _offer(conn: imaplib.IMAP4, _dialogue: Dialogue) -> Offer:
+    said = conn.capabilities
+    wire = partial(client_wire, tag=f"S{os.urandom(8).hex()}", capabilities=said)
+    return Offer(partial(choose, said), wire)
+
+
+def _finish(conn: imaplib.IMAP4, dialogue: Dialogue) -> Answer:
+    text = dialogue.last.rstrip(b"\r\n").split(b" ", 2)[2:]
+    conn.capabilities = _capabilities(conn, dialogue.wire.capabilities)
+    conn.state = "AUTH"
+    return "OK", text or [b""]
+
+
+def _arguments(dialogue: Dialogue, error: SASLError) -> tuple[str, ...] | None:
+    refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure)
+    return tuple(dialogue.refused.split(" ", 2)[2:]) or None if refused else None  # the text behind tag and NO
+
+
+def _explain(error: Exception) -> SASLError | None:
+    if not isinstance(error, imaplib.IMAP4.error):
+        return None
+    said = error.args[0]
+    if isinstance(said, bytes):  # the greeting
+        try:
+            greeting(said)
+        except SASLError as failure:
+            return failure
+    text = str(said)
+    if not isinstance(error, imaplib.IMAP4.abort) or _NOT_UNDERSTOOD.search(text):
+        return ProtocolError(f"the server does not speak IMAP: {text}")
+    return ended() if "socket error: " in text else ended(text.partition(" => ")[2])  # of BYE
+
+
+def _close(conn: imaplib.IMAP4) -> None:
+    conn.state = "LOGOUT"  # so that the end of a `with` block does not try to log out on it
+    close(conn)
+
+
 def _leftover(conn: imaplib.IMAP4) -> bool:
     """Forget what came in the clear (RFC 9051 section 6.2.1); return whether more of it waits."""
     conn.untagged_responses.clear()
-    buffer = getattr(conn, "_readbuf", None)  # Python 3.14 and later read without conn.file
-    return any(buffer or ()) or unread(conn.sock, conn.file if buffer is None else None)
+    return any(getattr(conn, "_readbuf", ())) or has_unread(conn)  # Python 3.14 and later read without conn.file
 
 
 def _capabilities(conn: imaplib.IMAP4, names: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -293,3 +264,23 @@ def _readline(conn: imaplib.IMAP4) -> bytes:
     except conn.error:
         pass
     raise LimitExceeded("a line that is too long for imaplib")
+
+
+LIBRARY: Final = Library(
+    service="imap",
+    errors=_OURS,
+    open=partial(open_by_class, classes=(IMAP4, IMAP4_SSL), context="ssl_context"),
+    offers_tls=_offers_tls,
+    start_tls=lambda conn, context: conn.starttls(context),
+    channel=lambda conn: describe(conn.sock, "imap", conn.host, conn.port),
+    dialogue=_dialogue,
+    check=_check,
+    offer=_offer,
+    finish=_finish,
+    arguments=_arguments,
+    explain=_explain,
+    leave=methodcaller("logout"),
+    close=_close,
+    mute=partial(quiet, level="debug"),
+)
+authenticate: Final = Binding(LIBRARY).authenticate

@@ -15,6 +15,7 @@ import re
 import sys
 from contextlib import nullcontext
 from functools import partial
+from operator import methodcaller
 from ssl import SSLSocket, create_default_context
 
 from sasl import errors
@@ -23,22 +24,19 @@ from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.registry import canonical
-from sasl.typed import TYPE_CHECKING, final
-from sasl.value import value
+from sasl.typed import TYPE_CHECKING
 
-from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding import READ, Binding, Dialogue, Library, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding.connection import close, open_by_class
 from .binding.dialogue import to_stderr
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
-from .binding.tls import no_tls, unread
+from .binding.tls import no_tls
 from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from ssl import SSLContext
     from typing import Any, Final
 
-    from sasl.channel import Channel
     from sasl.credentials import Credentials, Token
 
     from .binding.errors import Family
@@ -68,87 +66,6 @@ def is_session_lost(error: BaseException) -> bool:
     return error.args == _EOF or (isinstance(said, bytes) and _ENDS.match(said) is not None)
 
 
-@final
-@value
-class _Library:
-    """Describes poplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
-
-    plain: Callable[..., poplib.POP3]
-    tls: Callable[..., poplib.POP3]
-    errors: Family = _OURS
-    service: str = "pop"
-
-    def open(self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None) -> poplib.POP3:
-        if tls is None:
-            return self.plain(host, port, timeout=timeout)
-        return self.tls(host, port, context=tls, timeout=timeout)
-
-    def offers_tls(self, conn: poplib.POP3) -> bool:
-        try:
-            return "STLS" in (name.upper() for name in conn.capa())
-        except poplib.error_proto as error:
-            if _is_end(error):
-                raise
-        return False  # a server that does not know CAPA
-
-    def start_tls(self, conn: poplib.POP3, context: SSLContext) -> object:
-        return conn.stls(context)
-
-    def channel(self, conn: poplib.POP3) -> Channel:
-        return describe(conn.sock, self.service, conn.host, conn.port)
-
-    def dialogue(self, conn: poplib.POP3) -> Dialogue:
-        def send(octets: bytes) -> None:
-            sys.audit("poplib.putline", conn, octets.removesuffix(b"\r\n"))  # as poplib's own commands do
-            conn.sock.sendall(octets)
-
-        def readline() -> bytes:
-            return conn.file.readline(READ)
-
-        show = to_stderr if getattr(conn, "_debugging", 0) else None
-        return Dialogue(send, readline, partial(self.close, conn), show=show)
-
-    def check(self, conn: poplib.POP3) -> None:
-        if conn.sock is None:
-            raise ConnectionLost("the connection is closed")
-
-    def offer(self, conn: poplib.POP3, dialogue: Dialogue) -> Offer:
-        greeting, said = conn.getwelcome(), _capabilities(dialogue)
-        return Offer(partial(choose, said, greeting=greeting), partial(client_wire, greeting=greeting))
-
-    def mute(self, _conn: poplib.POP3) -> AbstractContextManager[None]:
-        return nullcontext()  # no line goes through what poplib would show
-
-    def finish(self, _conn: poplib.POP3, dialogue: Dialogue) -> bytes:
-        return dialogue.last.rstrip(b"\r\n")
-
-    def arguments(self, dialogue: Dialogue, error: SASLError) -> tuple[bytes | str] | None:
-        if dialogue.refused and isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
-            return (dialogue.refused.encode(),)
-        return _EOF if isinstance(error, ConnectionLost) else None
-
-    def explain(self, error: Exception) -> SASLError | None:
-        if not isinstance(error, poplib.error_proto):
-            return None
-        if _is_end(error):
-            return ended()
-        said = error.args[0]
-        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-        if not text.startswith("-ERR"):
-            return ProtocolError(f"the server does not speak POP3: {text}")
-        text = text[4:].strip()
-        return ConnectionLost(f"the server wants no connection: {text}", server_text=text)
-
-    def leave(self, conn: poplib.POP3) -> object:
-        return conn.quit()
-
-    def close(self, conn: poplib.POP3) -> None:
-        try:
-            conn.close()
-        except OSError:
-            pass
-
-
 class POP3(poplib.POP3):
     """poplib's POP3 with login() and auth(), with an apop() and a stls() that check what the server sends.
 
@@ -165,7 +82,7 @@ class POP3(poplib.POP3):
             super().__init__(host, port, *args, **options)
         except BaseException:
             if getattr(self, "file", None) is not None:  # poplib leaves it open where the greeting is none
-                LIBRARY.close(self)
+                close(self)
             raise
 
     def login(self, user: str, password: Credentials | Token) -> bytes:
@@ -227,20 +144,17 @@ class POP3(poplib.POP3):
             return super().stls(context)  # which says that this is so
 
         def start(context: SSLContext) -> bytes:
-            LIBRARY.check(self)
+            _check(self)
             return super(POP3, self).stls(context)
 
-        def leftover() -> bool:
-            return unread(self.sock, self.file)
+        return begin_tls(LIBRARY, self, context, start, self._explain_tls)
 
-        return begin_tls(LIBRARY, self, context, start, leftover=leftover, explain=self._explain)
-
-    def _explain(self, error: Exception, begun: bool) -> SASLError | None:  # noqa: FBT001 -- begin_tls() says so
+    def _explain_tls(self, error: Exception, begun: bool) -> SASLError | None:  # noqa: FBT001 -- of begin_tls()
         """Return what an error of poplib's stls() is."""
         if begun:
             return None
         if isinstance(error, ValueError | LookupError):  # what capa() cannot read
-            LIBRARY.close(self)
+            close(self)
             return no_tls("its capabilities cannot be read")
         if not isinstance(error, poplib.error_proto):
             return None
@@ -248,7 +162,7 @@ class POP3(poplib.POP3):
             return ended()
         said = error.args[0]
         if not (said.startswith(b"-ERR") if isinstance(said, bytes) else said.startswith("-ERR")):
-            LIBRARY.close(self)
+            close(self)
         return POPPolicyViolation(*error.args, origin=no_tls(said))
 
 
@@ -259,10 +173,6 @@ class POP3_SSL(POP3, poplib.POP3_SSL):  # type: ignore[misc]  # noqa: N801 -- st
         self, host: str, port: int = poplib.POP3_SSL_PORT, *, context: SSLContext | None = None, **options: Any
     ) -> None:
         super().__init__(host, port, context=context or create_default_context(), **options)
-
-
-LIBRARY: Final = _Library(POP3, POP3_SSL)
-authenticate: Final = Binding(LIBRARY).authenticate
 
 
 class POPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, poplib.error_proto, family=_OURS):
@@ -305,6 +215,63 @@ class POPCancelled(LibraryError, errors.Cancelled, poplib.error_proto, family=_O
     """This side cancelled."""
 
 
+# --- the description
+
+
+def _offers_tls(conn: poplib.POP3) -> bool:
+    try:
+        return "STLS" in (name.upper() for name in conn.capa())
+    except poplib.error_proto as error:
+        if _is_end(error):
+            raise
+    return False  # a server that does not know CAPA
+
+
+def _dialogue(conn: poplib.POP3) -> Dialogue:
+    def send(octets: bytes) -> None:
+        sys.audit("poplib.putline", conn, octets.removesuffix(b"\r\n"))  # as poplib's own commands do
+        conn.sock.sendall(octets)
+
+    def readline() -> bytes:
+        return conn.file.readline(READ)
+
+    show = to_stderr if getattr(conn, "_debugging", 0) else None
+    return Dialogue(send, readline, partial(close, conn), show=show)
+
+
+def _check(conn: poplib.POP3) -> None:
+    if conn.sock is None:
+        raise ConnectionLost("the connection is closed")
+
+
+def _offer(conn: poplib.POP3, dialogue: Dialogue) -> Offer:
+    greeting, said = conn.getwelcome(), _capabilities(dialogue)
+    return Offer(partial(choose, said, greeting=greeting), partial(client_wire, greeting=greeting))
+
+
+def _finish(_conn: poplib.POP3, dialogue: Dialogue) -> bytes:
+    return dialogue.last.rstrip(b"\r\n")
+
+
+def _arguments(dialogue: Dialogue, error: SASLError) -> tuple[bytes | str] | None:
+    if dialogue.refused and isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
+        return (dialogue.refused.encode(),)
+    return _EOF if isinstance(error, ConnectionLost) else None
+
+
+def _explain(error: Exception) -> SASLError | None:
+    if not isinstance(error, poplib.error_proto):
+        return None
+    if _is_end(error):
+        return ended()
+    said = error.args[0]
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    if not text.startswith("-ERR"):
+        return ProtocolError(f"the server does not speak POP3: {text}")
+    text = text[4:].strip()
+    return ConnectionLost(f"the server wants no connection: {text}", server_text=text)
+
+
 def _capabilities(dialogue: Dialogue) -> list[str]:
     """Ask for the capabilities. poplib's capa() takes a cut connection for a server that does not know CAPA."""
     wire = CapaWire()
@@ -320,3 +287,23 @@ def _capabilities(dialogue: Dialogue) -> list[str]:
 def _is_end(error: poplib.error_proto) -> bool:
     """Whether an error is about the end of the connection; that of capa() hides it in its context."""
     return any(each is not None and each.args == _EOF for each in (error, error.__context__))
+
+
+LIBRARY: Final = Library(
+    service="pop",
+    errors=_OURS,
+    open=partial(open_by_class, classes=(POP3, POP3_SSL)),
+    offers_tls=_offers_tls,
+    start_tls=lambda conn, context: conn.stls(context),
+    channel=lambda conn: describe(conn.sock, "pop", conn.host, conn.port),
+    dialogue=_dialogue,
+    check=_check,
+    offer=_offer,
+    finish=_finish,
+    arguments=_arguments,
+    explain=_explain,
+    leave=methodcaller("quit"),
+    close=close,
+    mute=nullcontext,  # no line goes through what poplib would show
+)
+authenticate: Final = Binding(LIBRARY).authenticate

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import smtplib
 from functools import partial
+from operator import methodcaller
 from ssl import create_default_context
 
 from sasl import errors
@@ -19,19 +20,18 @@ from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
-from sasl.typed import TYPE_CHECKING, cast, final
-from sasl.value import value
+from sasl.typed import TYPE_CHECKING, cast
 
-from .binding import READ, Binding, Dialogue, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding import READ, Binding, Dialogue, Library, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding.connection import close, open_by_class
 from .binding.dialogue import quiet
 from .binding.errors import of_the_socket
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
-from .binding.tls import NOT_OFFERED, no_tls, unread
+from .binding.tls import NOT_OFFERED, no_tls
 from .wire.smtp import ClientWire, client_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from socket import socket
     from ssl import SSLContext
     from typing import Any, Final, TypeAlias
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 Reply: TypeAlias = tuple[int, bytes]
 
+_MYSELF: Final = "[127.0.0.1]"
+"""smtplib would ask the name service for this machine's name, which takes long."""
 _OURS: Final[Family] = {}
 
 
@@ -72,85 +74,6 @@ def is_session_lost(error: BaseException) -> bool:
 def _wants_tls(text: bytes | str) -> bool:
     """Whether a 530 is about TLS (RFC 3207 section 4), not about a login."""
     return "STARTTLS" in (text if isinstance(text, str) else text.decode("utf-8", "replace")).upper()
-
-
-@final
-@value
-class _Library:
-    """Describes smtplib's connections to `binding`; `plain` and `tls` are the classes of those that it opens."""
-
-    plain: Callable[..., smtplib.SMTP]
-    tls: Callable[..., smtplib.SMTP]
-    errors: Family = _OURS
-    service: str = "smtp"
-    myself: str = "[127.0.0.1]"  # smtplib would ask the name service for this machine's name, which takes long
-
-    def open(
-        self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None
-    ) -> smtplib.SMTP:
-        if tls is None:
-            return self.plain(host, port, self.myself, timeout=timeout)
-        return self.tls(host, port, self.myself, context=tls, timeout=timeout)
-
-    def offers_tls(self, conn: smtplib.SMTP) -> bool:
-        conn.ehlo_or_helo_if_needed()
-        return conn.has_extn("starttls")
-
-    def start_tls(self, conn: smtplib.SMTP, context: SSLContext) -> object:
-        return conn.starttls(context=context)
-
-    def channel(self, conn: smtplib.SMTP) -> Channel:
-        host = getattr(conn, "_host", None) or ""  # the host's name, perhaps with its port; nobody is meant to look
-        return describe(conn.sock, self.service, host.partition(":")[0] if host.count(":") == 1 else host)
-
-    def dialogue(self, conn: smtplib.SMTP) -> Dialogue:
-        show = getattr(conn, "_print_debug", None) if conn.debuglevel else None
-        return Dialogue(partial(_send, conn), partial(_readline, conn), partial(self.close, conn), show=show)
-
-    def check(self, conn: smtplib.SMTP) -> None:
-        if conn.sock is None:
-            raise ConnectionLost("there is no connection: call connect() first")
-
-    def offer(self, conn: smtplib.SMTP, _dialogue: Dialogue) -> Offer:
-        _greet(conn)
-        names = conn.esmtp_features["auth"].split() if conn.has_extn("auth") else []
-        return Offer(partial(choose, names), client_wire)
-
-    def mute(self, conn: smtplib.SMTP) -> AbstractContextManager[None]:
-        return quiet(conn, "debuglevel")
-
-    def finish(self, _conn: smtplib.SMTP, dialogue: Dialogue) -> Reply:
-        return dialogue.wire.code, dialogue.wire.reply
-
-    def arguments(self, dialogue: Dialogue, error: SASLError) -> Reply | None:
-        refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure)
-        return (dialogue.wire.code or -1, dialogue.wire.reply) if refused and dialogue.wire is not None else None
-
-    def explain(self, error: Exception) -> SASLError | None:
-        if isinstance(error, smtplib.SMTPServerDisconnected):
-            cause = error.__context__
-            return (of_the_socket(cause) if isinstance(cause, OSError) else None) or ended()
-        if not isinstance(error, smtplib.SMTPResponseException):
-            return None
-        code, said = error.smtp_code, error.smtp_error
-        if isinstance(said, str):
-            return LimitExceeded("a line that is too long for smtplib")
-        text = said.decode("utf-8", "replace")
-        if code == 421 or code >= 500:
-            why = f"the server wants no connection: {text}"
-            return ConnectionLost(why, server_text=text, response_code=str(code))
-        if code >= 400:
-            return errors.TemporaryFailure(text, server_text=text, response_code=str(code), kind="unavailable")
-        return ProtocolError(f"the server does not speak SMTP: {text}")
-
-    def leave(self, conn: smtplib.SMTP) -> object:
-        return conn.quit()
-
-    def close(self, conn: smtplib.SMTP) -> None:
-        try:
-            conn.close()
-        except OSError:
-            pass
 
 
 class SMTP(smtplib.SMTP):
@@ -226,17 +149,14 @@ class SMTP(smtplib.SMTP):
         """
 
         def start(checked: SSLContext) -> Reply:
-            LIBRARY.check(self)
+            _check(self)
             _greet(self)
             options["context"] = checked
             return super(SMTP, self).starttls(*args, **options)
 
-        def leftover() -> bool:
-            return unread(cast("socket", self.sock), self.file)
+        return begin_tls(LIBRARY, self, context, start, self._explain_tls)
 
-        return begin_tls(LIBRARY, self, context, start, leftover=leftover, explain=self._explain)
-
-    def _explain(self, error: Exception, _begun: bool) -> SASLError | None:  # noqa: FBT001 -- begin_tls() says so
+    def _explain_tls(self, error: Exception, _begun: bool) -> SASLError | None:  # noqa: FBT001 -- of begin_tls()
         """Return what an error of smtplib's starttls() is."""
         if isinstance(error, smtplib.SMTPNotSupportedError):
             return SMTPTLSNotOffered(*error.args, origin=PolicyViolation(NOT_OFFERED))
@@ -266,10 +186,6 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):  # noqa: N801 -- the library's name
         **options: Any,
     ) -> None:
         super().__init__(host, port, local_hostname, context=context or create_default_context(), **options)
-
-
-LIBRARY: Final = _Library(SMTP, SMTP_SSL)
-authenticate: Final = Binding(LIBRARY).authenticate
 
 
 class _WithReply(LibraryError):
@@ -335,6 +251,62 @@ class SMTPCancelled(LibraryError, errors.Cancelled, smtplib.SMTPException, famil
     """This side cancelled."""
 
 
+# --- the description
+
+
+def _offers_tls(conn: smtplib.SMTP) -> bool:
+    conn.ehlo_or_helo_if_needed()
+    return conn.has_extn("starttls")
+
+
+def _channel(conn: smtplib.SMTP) -> Channel:
+    host = getattr(conn, "_host", None) or ""  # the host's name, perhaps with its port; nobody is meant to look
+    return describe(conn.sock, "smtp", host.partition(":")[0] if host.count(":") == 1 else host)
+
+
+def _dialogue(conn: smtplib.SMTP) -> Dialogue:
+    show = getattr(conn, "_print_debug", None) if conn.debuglevel else None
+    return Dialogue(partial(_send, conn), partial(_readline, conn), partial(close, conn), show=show)
+
+
+def _check(conn: smtplib.SMTP) -> None:
+    if conn.sock is None:
+        raise ConnectionLost("there is no connection: call connect() first")
+
+
+def _offer(conn: smtplib.SMTP, _dialogue: Dialogue) -> Offer:
+    _greet(conn)
+    names = conn.esmtp_features["auth"].split() if conn.has_extn("auth") else []
+    return Offer(partial(choose, names), client_wire)
+
+
+def _finish(_conn: smtplib.SMTP, dialogue: Dialogue) -> Reply:
+    return dialogue.wire.code, dialogue.wire.reply
+
+
+def _arguments(dialogue: Dialogue, error: SASLError) -> Reply | None:
+    refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure)
+    return (dialogue.wire.code or -1, dialogue.wire.reply) if refused and dialogue.wire is not None else None
+
+
+def _explain(error: Exception) -> SASLError | None:
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        cause = error.__context__
+        return (of_the_socket(cause) if isinstance(cause, OSError) else None) or ended()
+    if not isinstance(error, smtplib.SMTPResponseException):
+        return None
+    code, said = error.smtp_code, error.smtp_error
+    if isinstance(said, str):
+        return LimitExceeded("a line that is too long for smtplib")
+    text = said.decode("utf-8", "replace")
+    if code == 421 or code >= 500:
+        why = f"the server wants no connection: {text}"
+        return ConnectionLost(why, server_text=text, response_code=str(code))
+    if code >= 400:
+        return errors.TemporaryFailure(text, server_text=text, response_code=str(code), kind="unavailable")
+    return ProtocolError(f"the server does not speak SMTP: {text}")
+
+
 def _greet(conn: smtplib.SMTP) -> None:
     """Send EHLO, or HELO, if it was not sent yet on this connection."""
     failure: SASLError | None = None
@@ -396,3 +368,23 @@ def _send(conn: smtplib.SMTP, octets: bytes) -> None:
 
 def _readline(conn: smtplib.SMTP) -> bytes:
     return cast("bytes", cast("Any", conn.file).readline(READ))  # a file since EHLO was answered
+
+
+LIBRARY: Final = Library(
+    service="smtp",
+    errors=_OURS,
+    open=partial(open_by_class, classes=(SMTP, SMTP_SSL), local_hostname=_MYSELF),
+    offers_tls=_offers_tls,
+    start_tls=lambda conn, context: conn.starttls(context=context),
+    channel=_channel,
+    dialogue=_dialogue,
+    check=_check,
+    offer=_offer,
+    finish=_finish,
+    arguments=_arguments,
+    explain=_explain,
+    leave=methodcaller("quit"),
+    close=close,
+    mute=partial(quiet, level="debuglevel"),
+)
+authenticate: Final = Binding(LIBRARY).authenticate

@@ -10,7 +10,7 @@ import sasl
 import sasl.adapters.imaplib
 import sasl.adapters.poplib
 import sasl.adapters.smtplib
-from sasl.adapters.binding import connected, log_in
+from sasl.adapters.binding import connect, log_in
 from sasl.adapters.reference import running
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _login(
     servers: Servers, login: Callable[[Any], object], library: Library[Any, Any] = sasl.adapters.imaplib.LIBRARY
 ) -> float:
     server = getattr(servers, library.service)
-    with connected(library, server.host, server.tls_port, tls=servers.client_context()) as conn:
+    with connect(library, server.host, server.tls_port, tls=servers.client_context()) as conn:
         start = time.perf_counter()
         login(conn)
         return (time.perf_counter() - start) * 1e3

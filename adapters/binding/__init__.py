@@ -1,9 +1,6 @@
 """How a library is bound: its description, the one login sequence, errors that are two things.
 
-    class Description:                      # satisfies Library; see sasl.adapters.poplib for one to copy
-        ...
-
-    LIBRARY = Description()
+    LIBRARY = Library(service="imap", ...)     # see sasl.adapters.poplib for one to copy
     authenticate = Binding(LIBRARY).authenticate
 
 All rules of an exchange are the wire's (`sasl.adapters.wire`), all rules of a login are here: what is checked when,
@@ -11,13 +8,13 @@ what closes the connection, what is shown of it. The description says how one li
 """
 
 from .channel import describe
-from .clock import clocked
-from .connection import connected
+from .clock import limit_time
+from .connection import close, connect, open_by_class
 from .dialogue import READ, Dialogue, quiet
 from .errors import LibraryError, ended, is_gone, too_late
 from .given import callback_script, credentials_of, veil
 from .login import Binding, Library, Offer, auth, log_in, login_steps, perform
-from .tls import begin_tls, no_tls, unread
+from .tls import begin_tls, has_unread, no_tls
 
 __all__ = [
     "READ",
@@ -29,18 +26,20 @@ __all__ = [
     "auth",
     "begin_tls",
     "callback_script",
-    "clocked",
-    "connected",
+    "close",
+    "connect",
     "credentials_of",
     "describe",
     "ended",
+    "has_unread",
     "is_gone",
+    "limit_time",
     "log_in",
     "login_steps",
     "no_tls",
+    "open_by_class",
     "perform",
     "quiet",
     "too_late",
-    "unread",
     "veil",
 ]

@@ -20,7 +20,7 @@ _PATIENCE: Final = 10
 
 
 @contextmanager
-def clocked(conn: Any, timeout: float | None) -> Iterator[None]:
+def limit_time(conn: Any, timeout: float | None) -> Iterator[None]:
     """Let all reads and writes of a connection take so many seconds together; TimeoutError is raised then.
 
     Without a number, each may take as long as the socket's own time-out says, and all together ten times as long.

@@ -1,4 +1,4 @@
-"""A connection of a library's for as long as a block: opened, put under TLS, closed."""
+"""A connection of a library's: opened, put under TLS, closed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from ssl import SSLContext
     from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connected(
+def connect(
     library: Library[C, Any],
     host: str,
     port: int,
@@ -37,3 +37,31 @@ def connected(
         yield conn
     finally:
         library.close(conn)
+
+
+def open_by_class(
+    host: str,
+    port: int,
+    *,
+    tls: SSLContext | None = None,
+    timeout: float | None = None,
+    classes: tuple[Callable[..., C], Callable[..., C]],
+    context: str = "context",
+    **settings: Any,
+) -> C:
+    """Connect as the standard library does: by one of two classes, the second of which is for TLS from the first octet.
+
+    `context` is what that one calls its SSLContext; both take the `settings`.
+    """
+    in_the_clear, under_tls = classes
+    if tls is None:
+        return in_the_clear(host, port, timeout=timeout, **settings)
+    return under_tls(host, port, timeout=timeout, **{context: tls}, **settings)
+
+
+def close(conn: Any) -> None:
+    """Close a connection of the standard library's, which may be closed already."""
+    try:
+        (getattr(conn, "shutdown", None) or conn.close)()  # imaplib's close() closes a mailbox
+    except OSError:
+        pass

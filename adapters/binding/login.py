@@ -13,10 +13,10 @@ from sasl.errors import ConnectionLost, MechanismUnavailable, PolicyViolation, S
 from sasl.policy import DEFAULT_POLICY, against
 from sasl.registry import Mechanism, lookup
 from sasl.resolution import resolve
-from sasl.typed import TYPE_CHECKING, Generic, Protocol, TypeVar, final
+from sasl.typed import TYPE_CHECKING, Generic, TypeVar, final
 from sasl.value import value
 
-from .clock import clocked
+from .clock import limit_time
 from .errors import of_the_socket, translate
 from .given import type_of, veil, veil_options
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 R = TypeVar("R")
 T = TypeVar("T")
-R_co = TypeVar("R_co", covariant=True)
 
 if TYPE_CHECKING:
     Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
@@ -65,73 +64,47 @@ class Offer:
     wire: Callable[..., Any]
 
 
-class Library(Protocol[C, R_co]):
+@final
+@value
+class Library(Generic[C, R]):
     """What is to be said about a library: `C` are its connections, `R` is what its logins return.
 
     `offer`, `finish` and `close` may wait, and so may what the dialogue is made of: in an asynchronous library they
     return what is to be awaited.
+
+    Attributes:
+        service: the protocol's service name (RFC 4422 section 4).
+        errors: the errors that are ours and the library's.
+        open: connect to a host and a port, under TLS if there is a context: `open(host, port, tls=, timeout=)`.
+        offers_tls: whether the server offers STARTTLS. Raises PolicyViolation where it is too late for that.
+        start_tls: begin TLS by STARTTLS.
+        channel: describe the connection.
+        dialogue: return how lines go out and come in.
+        check: raise for a connection on which nobody can log in now.
+        offer: return the `Offer` of the server; ask for it, if that was not done yet.
+        finish: leave the connection as after the library's own login, and return what that returns.
+        arguments: return the `args` that the library's error would have; None for the sentence.
+        explain: return what an error of the library's means where a connection is opened; None if it is none.
+        leave: take leave, as the protocol wants it.
+        close: close the connection; never fail.
+        mute: turn the library's own debug output off for the exchange.
     """
 
-    @property
-    def service(self) -> str:
-        """The protocol's service name (RFC 4422 section 4)."""
-        ...
-
-    @property
-    def errors(self) -> Family:
-        """The errors that are ours and the library's."""
-        ...
-
-    def open(self, host: str, port: int, *, tls: SSLContext | None = None, timeout: float | None = None) -> C:
-        """Connect, under TLS if there is a context."""
-        ...
-
-    def offers_tls(self, conn: C, /) -> bool:
-        """Whether the server offers STARTTLS. Raises PolicyViolation where it is too late for that."""
-        ...
-
-    def start_tls(self, conn: C, context: SSLContext, /) -> object:
-        """Begin TLS by STARTTLS."""
-        ...
-
-    def channel(self, conn: C, /) -> Channel:
-        """Describe the connection."""
-        ...
-
-    def dialogue(self, conn: C, /) -> Dialogue:
-        """Return how lines go out and come in."""
-        ...
-
-    def check(self, conn: C, /) -> None:
-        """Raise for a connection on which nobody can log in now."""
-
-    def offer(self, conn: C, dialogue: Dialogue, /) -> Any:
-        """Return the `Offer` of the server; ask for it, if that was not done yet."""
-        ...
-
-    def mute(self, conn: C, /) -> AbstractContextManager[None]:
-        """Turn the library's own debug output off for the exchange."""
-        ...
-
-    def finish(self, conn: C, dialogue: Dialogue, /) -> R_co:
-        """Leave the connection as after the library's own login, and return what that returns."""
-        ...
-
-    def arguments(self, dialogue: Dialogue, error: SASLError, /) -> tuple[Any, ...] | None:
-        """Return the `args` that the library's error would have; None for the sentence."""
-        ...
-
-    def explain(self, error: Exception, /) -> SASLError | None:
-        """Return what an error of the library's means where a connection is opened; None if it is none."""
-        ...
-
-    def leave(self, conn: C, /) -> object:
-        """Take leave, as the protocol wants it."""
-        ...
-
-    def close(self, conn: C, /) -> object:
-        """Close the connection; never fail."""
-        ...
+    service: str
+    errors: Family
+    open: Callable[..., C]
+    offers_tls: Callable[[C], bool]
+    start_tls: Callable[[C, SSLContext], object]
+    channel: Callable[[C], Channel]
+    dialogue: Callable[[C], Dialogue]
+    check: Callable[[C], None]
+    offer: Callable[[C, Dialogue], Any]
+    finish: Callable[[C, Dialogue], R]
+    arguments: Callable[[Dialogue, SASLError], tuple[Any, ...] | None]
+    explain: Callable[[Exception], SASLError | None]
+    leave: Callable[[C], object]
+    close: Callable[[C], object]
+    mute: Callable[[C], AbstractContextManager[object]]
 
 
 @final
@@ -216,7 +189,7 @@ def login_steps(
     options: Mapping[str, Any] = {},
     watch: Callable[[Choice, Any], object] | None = None,
     get_token: Callable[[Any], Any] = resolve,
-    limit: Callable[[Any, float | None], AbstractContextManager[None]] = clocked,
+    limit: Callable[[Any, float | None], AbstractContextManager[None]] = limit_time,
 ) -> Steps[R]:
     """Return the steps of a login. `get_token` resolves credentials, `limit` is for the time that all may take."""
     options = veil_options(options) if options else {}
@@ -262,7 +235,7 @@ def auth(
     def steps() -> Steps[R]:
         library.check(conn)
         _check_allowed(name, policy, library.channel(conn))
-        with clocked(conn, None):
+        with limit_time(conn, None):
             if first is not None:
                 yield first
             with library.mute(conn):

@@ -31,9 +31,9 @@ def begin_tls(
     conn: C,
     context: SSLContext | None,
     start: Callable[[SSLContext], T],
-    *,
-    leftover: Callable[[], bool],
     explain: Callable[[Exception, bool], SASLError | None],
+    *,
+    leftover: Callable[[Any], bool] | None = None,
 ) -> T:
     """Return what a library's starttls() returns, which `start` calls with the context that it is given.
 
@@ -42,7 +42,8 @@ def begin_tls(
     `explain` turns the library's own errors into ours, with whether the server had said yes by then. What TLS itself
     raises, SSLError, leaves as it is.
     """
-    checked = _CheckedContext(context or create_default_context(), leftover, partial(library.close, conn))
+    waits = partial(leftover or has_unread, conn)
+    checked = _CheckedContext(context or create_default_context(), waits, partial(library.close, conn))
     failure: SASLError | None
     try:
         return start(cast("SSLContext", checked))
@@ -97,8 +98,9 @@ def no_tls(said: bytes | str) -> PolicyViolation:
     return error
 
 
-def unread(sock: socket, reader: Any) -> bool:
-    """Whether octets wait, in a reader's buffer, if there is one, or below it. Does not block, and takes none."""
+def has_unread(conn: Any) -> bool:
+    """Whether octets wait for a connection: in the buffer of its `file`, if it has one, or below it. Takes none."""
+    sock, reader = conn.sock, vars(conn).get("file")  # Python 3.14's imaplib has none
     before = sock.gettimeout()
     sock.settimeout(0)
     try:

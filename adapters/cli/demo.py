@@ -24,7 +24,7 @@ from sasl.value import value
 from .. import imaplib as imap_binding
 from .. import poplib as pop_binding
 from .. import smtplib as smtp_binding
-from ..binding import connected, log_in
+from ..binding import connect, log_in
 from ..session import Session
 from . import exits
 from .advice import advice
@@ -121,8 +121,8 @@ def _connected(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContex
     """Return a block with a connection of the standard library's, over TLS or STARTTLS."""
     server: Endpoint = getattr(stage.servers, library.service)
     if over == "TLS":
-        return connected(library, server.host, server.tls_port, tls=context, timeout=_TIMEOUT)
-    return connected(library, server.host, server.port, starttls=context, timeout=_TIMEOUT)
+        return connect(library, server.host, server.tls_port, tls=context, timeout=_TIMEOUT)
+    return connect(library, server.host, server.port, starttls=context, timeout=_TIMEOUT)
 
 
 def _plan(servers: Servers) -> list[tuple[str, str]]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sasl
-from sasl.adapters.binding import connected, log_in, login_steps, perform
-from sasl.adapters.binding.clock import clocked
+from sasl.adapters.binding import connect, log_in, login_steps, perform
+from sasl.adapters.binding.clock import limit_time
 
 from ..support.leaks import seen, shown
 from ..support.protocols import b64
@@ -49,7 +49,7 @@ def test_a_connection_is_opened_logged_in_left_and_closed(speech: Any, stage: An
     turns = [*speech.offer("PLAIN"), (speech.command("PLAIN", PLAIN), speech.yes), GOODBYE[speech.name]]
     server = stage.serve(speech, turns)
     library = speech.described(speech.binding)
-    with connected(library, "127.0.0.1", server.port, tls=stage.client_context, timeout=5) as conn:
+    with connect(library, "127.0.0.1", server.port, tls=stage.client_context, timeout=5) as conn:
         assert conn.sock.gettimeout() == 5
         assert log_in(library, conn, PASSWORD) == speech.returned
         library.leave(conn)
@@ -60,7 +60,7 @@ def test_a_connection_is_opened_logged_in_left_and_closed(speech: Any, stage: An
 def test_a_connection_is_put_under_tls_if_that_is_offered(speech: Any, stage: Any) -> None:
     server = stage.serve(speech, secured(speech), tls=False)
     library = speech.described(speech.binding)
-    with connected(library, "127.0.0.1", server.port) as conn:
+    with connect(library, "127.0.0.1", server.port) as conn:
         assert library.offers_tls(conn)
         library.start_tls(conn, stage.client_context)
         assert isinstance(conn.sock, ssl.SSLSocket)
@@ -70,7 +70,7 @@ def test_a_connection_is_put_under_tls_if_that_is_offered(speech: Any, stage: An
 def test_a_connection_that_is_to_begin_by_starttls_does(speech: Any, stage: Any) -> None:
     turns = secured(speech)
     server = stage.serve(speech, turns[speech.name == "pop" :], tls=False)
-    with connected(speech.described(), "127.0.0.1", server.port, starttls=stage.client_context) as conn:
+    with connect(speech.described(), "127.0.0.1", server.port, starttls=stage.client_context) as conn:
         assert isinstance(conn.sock, ssl.SSLSocket)
     assert speech.is_closed(conn)
 
@@ -331,7 +331,7 @@ def test_who_reads_under_the_time_limit_gets_what_he_asks_for() -> None:
     near, far = socket.socketpair()
     file = near.makefile("rb")
     conn = SimpleNamespace(sock=near, file=file)
-    with near, far, file, clocked(conn, 5):
+    with near, far, file, limit_time(conn, 5):
         far.sendall(b"one\ntwo\nthree\nfour\nfive\nhalf")
         far.shutdown(socket.SHUT_WR)
         assert conn.file.readline() == b"one\n"
@@ -356,7 +356,7 @@ def test_a_connection_without_a_socket_has_no_time_out() -> None:
     class Nothing:
         sock = None
 
-    with pytest.raises(sasl.UsageError, match="without a socket"), clocked(Nothing(), 5):
+    with pytest.raises(sasl.UsageError, match="without a socket"), limit_time(Nothing(), 5):
         pytest.fail("it has")
 
 
@@ -501,7 +501,7 @@ def test_an_interruption_while_the_clock_is_put_in_takes_it_out_again() -> None:
     sock, other = socket.socketpair()
     with sock, other:
         conn = Connection(sock)
-        with pytest.raises(KeyboardInterrupt), clocked(conn, 3):
+        with pytest.raises(KeyboardInterrupt), limit_time(conn, 3):
             pass
         assert interruptions == ["file"]
         assert conn.sock is sock

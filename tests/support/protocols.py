@@ -11,6 +11,7 @@ import imaplib
 import poplib
 import smtplib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import sasl
@@ -80,11 +81,11 @@ class Protocol:
         argument = b"" if initial is None else b" " + (b64(initial) or b"=")
         return self.auth + mechanism.encode() + argument
 
-    def described(self, module: ModuleType | None = None, **classes: Any) -> Any:
-        """Our description of the library, for connections of the library's own classes, or of `module`'s."""
+    def described(self, module: ModuleType | None = None, plain: Any = None) -> Any:
+        """Our description of the library, for connections of the library's own classes, of `module`'s or of `plain`."""
         module = module or self.library
-        named = {"plain": getattr(module, self.plain), "tls": getattr(module, f"{self.plain}_SSL")}
-        return replace(self.binding.LIBRARY, **{**named, **classes, **self.own})
+        classes = (plain or getattr(module, self.plain), getattr(module, f"{self.plain}_SSL"))
+        return replace(self.binding.LIBRARY, open=partial(self.binding.LIBRARY.open, classes=classes, **self.own))
 
     def connect(
         self,
@@ -240,6 +241,6 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         refused=smtplib.SMTPAuthenticationError,
         error=smtplib.SMTPException,
         lost=smtplib.SMTPServerDisconnected,
-        own={"myself": "client.example"},
+        own={"local_hostname": "client.example"},
     ),
 }

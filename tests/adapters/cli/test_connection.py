@@ -518,5 +518,5 @@ def test_a_bug_in_a_library_is_not_hidden_as_a_servers(run: Run, monkeypatch: py
     def broken(*_arguments: object, **_options: object) -> None:
         raise TypeError
 
-    monkeypatch.setattr(imaplib, "LIBRARY", replace(imaplib.LIBRARY, tls=broken))
+    monkeypatch.setattr(imaplib, "LIBRARY", replace(imaplib.LIBRARY, open=broken))
     assert run("login", "imaps://alice@127.0.0.1:1", *PW).code == 70

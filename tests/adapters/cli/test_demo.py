@@ -214,7 +214,7 @@ def test_a_server_that_is_gone_is_a_row_that_failed(
         raise ConnectionRefusedError(111, "Connection refused")
 
     module = import_module("sasl.adapters.cli.demo")
-    monkeypatch.setitem(module._LIBRARIES, "POP3", replace(module._LIBRARIES["POP3"], tls=nobody, plain=nobody))
+    monkeypatch.setitem(module._LIBRARIES, "POP3", replace(module._LIBRARIES["POP3"], open=nobody))
     assert main(["demo"]) == 70
     rows = table(capsys.readouterr().out)[1:]
     assert [row[3:] for row in rows if row[0] == "POP3"] == [

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sasl.adapters import reference
-from sasl.adapters.binding import connected
+from sasl.adapters import binding, reference
 
 from ...support.protocols import PROTOCOLS, b64
 
@@ -131,7 +130,7 @@ def library(server: Endpoint, over: str, context: ssl.SSLContext) -> contextlib.
     described = PROTOCOLS[server.protocol].described()
     secured = {"TLS": {"tls": context}, "STARTTLS": {"starttls": context}}.get(over, {})
     port = server.tls_port if over == "TLS" else server.port
-    return connected(described, server.host, port, timeout=TIMEOUT, **secured)
+    return binding.connect(described, server.host, port, timeout=TIMEOUT, **secured)
 
 
 @pytest.fixture(scope="session")
