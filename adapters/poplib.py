@@ -129,9 +129,8 @@ class POP3(poplib.POP3):
             return authenticate(self, authobject, policy=self.policy, mechanism=mechanism)
         if authobject is not None and not callable(authobject):
             raise UsageError(f"an authobject is a callable or credentials, not {type_of(authobject)}")
-        name = canonical(mechanism)
-        wire = ClientWire(ClientExchange(name, script))
-        return auth(LIBRARY, self, wire, name, self.policy)
+        wire = ClientWire(ClientExchange(canonical(mechanism), script))
+        return auth(LIBRARY, self, wire, self.policy)
 
     def stls(self, context: SSLContext | None = None) -> bytes:
         """Start TLS. Without a context, ssl.create_default_context() is used, which checks the certificate.

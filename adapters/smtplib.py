@@ -127,7 +127,7 @@ class SMTP(smtplib.SMTP):
         if not callable(authobject):
             raise UsageError(f"an authobject is a callable or credentials, not {type_of(authobject)}")
         wire = ClientWire(ClientExchange(name, self._script(authobject, initial=initial_response_ok)))
-        return auth(LIBRARY, self, wire, name, self.policy, first=partial(_greet, self))
+        return auth(LIBRARY, self, wire, self.policy, first=partial(_greet, self))
 
     def _script(self, respond: AuthObject, *, initial: bool) -> ClientSteps:
         """Return a client script that asks a callback as smtplib does, and counts as it does for its auth_login()."""

@@ -220,7 +220,6 @@ def auth(
     library: Library[C, R],
     conn: C,
     wire: Wire,
-    name: str,
     policy: Policy,
     *,
     first: Callable[[], object] | None = None,
@@ -234,7 +233,7 @@ def auth(
 
     def steps() -> Steps[R]:
         library.check(conn)
-        _check_allowed(name, policy, library.channel(conn))
+        _check_allowed(wire.exchange.name, policy, library.channel(conn))
         with limit_time(conn, None):
             if first is not None:
                 yield first

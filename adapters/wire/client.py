@@ -7,17 +7,21 @@ from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError,
 from sasl.exchange import DONE
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret, scrubbed, scrubbed_code
+from sasl.text import printable
 from sasl.typed import TYPE_CHECKING
 
-from .line import Line
-from .text import LONGEST_TEXT, printable, text_of
+from .line import Line, without_end
+from .text import LONGEST_TEXT, size_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from typing import Final, NoReturn, TypeAlias
+    import re
+    from collections.abc import Callable, Generator, Mapping
+    from typing import Any, ClassVar, Final, NoReturn, Self, TypeAlias
 
     from sasl.client_exchange import ClientExchange
+    from sasl.credentials import Credentials
     from sasl.errors import Kind
+    from sasl.policy import Choice
 
     Script: TypeAlias = Callable[[ClientExchange, list[Secret]], Generator[Line, None, None]]
     """The lines of a login command that is no SASL mechanism, each after the server's go-ahead to the one before it.
@@ -51,6 +55,8 @@ class Client:
 
     challenge_limit: int = base64.size(DEFAULT_LIMITS.message)
     """Octets of base64 in one challenge."""
+    challenge_begin: ClassVar[re.Pattern[bytes]]
+    """What stands before the base64 of a challenge, the space behind it apart."""
 
     def __init__(
         self,
@@ -79,6 +85,17 @@ class Client:
         self._script = None if script is None else script(exchange, self._secrets)
         if script is not None and secret is None:
             raise UsageError(f"{exchange.name} is a login command: it takes a password", mechanism=exchange.name)
+
+    @classmethod
+    def for_choice(
+        cls, choice: Choice, credentials: Credentials, *, options: Mapping[str, Any] = {}, **settings: Any
+    ) -> Self:
+        """Return the wire for what `choose` chose; `options` are the mechanism's, `settings` those of this class.
+
+        Raises UsageError as `sasl.client` does.
+        """
+        wire: Callable[..., Self] = cls
+        return wire(choice.client(credentials, **options), **settings)
 
     @property
     def cancelled(self) -> bool:
@@ -111,7 +128,11 @@ class Client:
 
         Challenges show their size only, other lines what they say without the credential.
         """
-        raise NotImplementedError  # pragma: no cover -- each protocol has its own
+        line = without_end(line)
+        begin = self.challenge_begin.match(line)
+        if begin is None:
+            return self._said(text_of(line))
+        return f"{text_of(begin[1])} {size_of(line[begin.end() :])}"
 
     def scrub(self, text: str) -> str:
         """Return what a server said without the credential: as it is, and as it was sent."""
@@ -212,7 +233,7 @@ class Client:
 
     def _said(self, text: str) -> str:
         """Return a server's text as it may be kept and printed."""
-        return printable(self.scrub(text[: 2 * LONGEST_TEXT]))
+        return printable(self.scrub(text[: 2 * LONGEST_TEXT]), limit=LONGEST_TEXT, instead=" ").strip()
 
     # --- helpers
 

@@ -14,13 +14,13 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, size_of, text_of
+from ..text import challenge_of, octets_of, text_of
 from . import grammar
 from .grammar import LOGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Mapping
-    from typing import Any, Final
+    from collections.abc import Collection, Generator, Iterable
+    from typing import Final
 
     from sasl.channel import Channel
     from sasl.client_exchange import ClientExchange
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _TAG: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
 _TAKES_INITIAL: Final = frozenset({"SASL-IR", "IMAP4REV2"})
 _MOST_UNTAGGED: Final = 262_144  # octets between the command and its tagged reply
-_NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 def choose(
@@ -56,20 +55,6 @@ def choose(
     )
 
 
-def client_wire(
-    choice: Choice,
-    credentials: Credentials,
-    *,
-    tag: str = "A1",
-    capabilities: Iterable[str] = (),
-    initial_response: bool | None = None,
-    options: Mapping[str, Any] = _NO_OPTIONS,
-) -> ClientWire:
-    """Return the wire for what `choose` chose; `options` are the mechanism's. Raises as `sasl.client` does."""
-    exchange = choice.client(credentials, **options)
-    return ClientWire(exchange, tag=tag, capabilities=capabilities, initial_response=initial_response)
-
-
 @final
 class ClientWire(Client):
     """The client's side of one AUTHENTICATE; of one LOGIN command, if the exchange is that of IMAP-LOGIN.
@@ -81,6 +66,8 @@ class ClientWire(Client):
     Who has lines gives them to `receive`. A library that has read the responses itself gives them to `continued`,
     `tagged` and `untagged`, as octets or as a text, without line ends.
     """
+
+    challenge_begin = re.compile(rb"(\+) ?")
 
     def __init__(
         self,
@@ -166,11 +153,6 @@ class ClientWire(Client):
         elif name == b"CAPABILITY":
             self._capabilities = tuple(text_of(rest).split())
 
-    def shown(self, line: bytes) -> str:
-        """Return how a line from the server may be printed: challenges only by their size."""
-        line = without_end(line)
-        return f"+ {size_of(line[1:].removeprefix(b' '))}" if line.startswith(b"+") else self._said(text_of(line))
-
     def _pass_over(self, line: bytes, rest: bytes) -> None:
         """Count a line of an untagged response; `rest` is what follows the literal in it, if it is in one."""
         self._octets += len(line)
@@ -179,6 +161,9 @@ class ClientWire(Client):
         self._in_untagged = opened is not None or not rest
         if self._octets + self._literal > _MOST_UNTAGGED:
             self._over(LimitExceeded(f"more than {_MOST_UNTAGGED} octets of untagged responses"), close=True)
+
+
+client_wire: Final = ClientWire.for_choice
 
 
 def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:

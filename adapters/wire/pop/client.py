@@ -14,13 +14,13 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, plain_line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, printable, size_of, text_of
+from ..text import challenge_of, octets_of, printable, text_of
 from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping
-    from typing import Any, Final
+    from collections.abc import Collection, Generator
+    from typing import Final
 
     from sasl.channel import Channel
     from sasl.client_exchange import ClientExchange
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..client import Script
 
 _MOST_CAPABILITIES: Final = 65_536  # octets
-_NO_OPTIONS: Final[Mapping[str, Any]] = {}
 
 
 def choose(
@@ -64,22 +63,6 @@ def choose(
     )
 
 
-def client_wire(
-    choice: Choice,
-    credentials: Credentials,
-    *,
-    initial_response: bool | None = None,
-    greeting: bytes | str = b"",
-    options: Mapping[str, Any] = _NO_OPTIONS,
-) -> ClientWire:
-    """Return the wire for what `choose` chose; `greeting` is the same that it was given, `options` the mechanism's.
-
-    Raises UsageError as `sasl.client` does.
-    """
-    exchange = choice.client(credentials, **options)
-    return ClientWire(exchange, initial_response=initial_response, greeting=greeting)
-
-
 @final
 class ClientWire(Client):
     """The client's side of one AUTH; of USER and PASS, or of APOP, if the exchange is that of POP-USER or POP-APOP.
@@ -93,6 +76,8 @@ class ClientWire(Client):
     Who has lines gives them to `receive`. A library that has read the replies itself gives them to `replied` and
     `continued`, as octets or as a text, without line ends.
     """
+
+    challenge_begin = re.compile(rb"(\+)(?!OK(?: |\Z)) ?", re.IGNORECASE)
 
     def __init__(
         self, exchange: ClientExchange, *, initial_response: bool | None = None, greeting: bytes | str = b""
@@ -144,12 +129,8 @@ class ClientWire(Client):
         self._broken("a challenge where none belongs", text)
         return None
 
-    def shown(self, line: bytes) -> str:
-        """Return how a line from the server may be printed: challenges only by their size."""
-        line = without_end(line)
-        if not line.startswith(b"+") or grammar.status(line):
-            return self._said(text_of(line))
-        return f"+ {size_of(line[1:].removeprefix(b' '))}"
+
+client_wire: Final = ClientWire.for_choice
 
 
 def _user(exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:

@@ -8,37 +8,18 @@ from sasl.errors import ProtocolError, UsageError
 from sasl.typed import TYPE_CHECKING, final
 
 from ..client import Client
-from ..line import without_end
 from ..starttls import StartTls
-from ..text import NO_CHALLENGE, octets_of, size_of, text_of
+from ..text import NO_CHALLENGE, octets_of, text_of
 from . import grammar
 from .grammar import LONGEST_COMMAND, LONGEST_RESPONSE, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any, Final
+    from collections.abc import Iterable
+    from typing import Final
 
     from sasl.client_exchange import ClientExchange
-    from sasl.credentials import Credentials
-    from sasl.policy import Choice
 
     from ..line import Line
-
-_NO_OPTIONS: Final[Mapping[str, Any]] = {}
-
-
-def client_wire(
-    choice: Choice,
-    credentials: Credentials,
-    *,
-    initial_response: bool | None = None,
-    options: Mapping[str, Any] = _NO_OPTIONS,
-) -> ClientWire:
-    """Return the wire for what `sasl.choose` chose; `options` are the mechanism's.
-
-    Raises UsageError as `sasl.client` does.
-    """
-    return ClientWire(choice.client(credentials, **options), initial_response=initial_response)
 
 
 @final
@@ -56,6 +37,7 @@ class ClientWire(Client):
     """
 
     challenge_limit = LONGEST_RESPONSE
+    challenge_begin = re.compile(rb"(334).?", re.DOTALL)
 
     def __init__(self, exchange: ClientExchange, *, initial_response: bool | None = None) -> None:
         initial = initial_response is not False
@@ -106,10 +88,8 @@ class ClientWire(Client):
             self._no(text, grammar.kind_of(code, text), said)
         return None
 
-    def shown(self, line: bytes) -> str:
-        """Return how a line from the server may be printed: challenges only by their size."""
-        line = without_end(line)
-        return f"334 {size_of(line[4:])}" if line.startswith(b"334") else self._said(text_of(line))
+
+client_wire: Final = ClientWire.for_choice
 
 
 @final
