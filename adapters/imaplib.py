@@ -22,10 +22,12 @@ from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, Protocol
 from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.typed import TYPE_CHECKING
 
-from .binding import Binding, Dialogue, Library, LibraryError, Offer, begin_tls, describe, ended, is_gone, no_tls, quiet
+from .binding import Binding, Library, LibraryError, Offer, begin_tls, describe, is_gone
 from .binding.connection import close, open_by_class
+from .binding.dialogue import Dialogue, quiet
+from .binding.errors import end_of_connection
 from .binding.given import credentials_of, veil_password
-from .binding.tls import NOT_OFFERED, has_unread
+from .binding.tls import NOT_OFFERED, has_unread, no_tls
 from .wire.imap import choose, client_wire, greeting
 from .wire.text import printable
 
@@ -110,9 +112,9 @@ class IMAP4(imaplib.IMAP4):
         if not isinstance(error, imaplib.IMAP4.error):
             return None
         if self.untagged_responses.get("BYE"):
-            return ended(printable(text.rpartition(" => ")[2]))
+            return end_of_connection(printable(text.rpartition(" => ")[2]))
         if "socket error" in text.partition("unexpected")[0]:
-            return ended()
+            return end_of_connection()
         if isinstance(error, imaplib.IMAP4.abort) or " => " in text:  # else it is a NO or BAD
             _close(self)
         return ProtocolError(printable(text)) if begun else no_tls(text)
@@ -224,7 +226,7 @@ def _explain(error: Exception) -> SASLError | None:
     text = str(said)
     if not isinstance(error, imaplib.IMAP4.abort) or _NOT_UNDERSTOOD.search(text):
         return ProtocolError(f"the server does not speak IMAP: {text}")
-    return ended() if "socket error: " in text else ended(text.partition(" => ")[2])  # of BYE
+    return end_of_connection() if "socket error: " in text else end_of_connection(text.partition(" => ")[2])  # of BYE
 
 
 def _close(conn: imaplib.IMAP4) -> None:

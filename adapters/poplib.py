@@ -26,9 +26,10 @@ from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.registry import canonical
 from sasl.typed import TYPE_CHECKING
 
-from .binding import READ, Binding, Dialogue, Library, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding import Binding, Library, LibraryError, Offer, auth, begin_tls, describe, is_gone
 from .binding.connection import close, open_by_class
-from .binding.dialogue import to_stderr
+from .binding.dialogue import READ, Dialogue, to_stderr
+from .binding.errors import end_of_connection
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
 from .binding.tls import no_tls
 from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire
@@ -158,7 +159,7 @@ class POP3(poplib.POP3):
         if not isinstance(error, poplib.error_proto):
             return None
         if _is_end(error):
-            return ended()
+            return end_of_connection()
         said = error.args[0]
         if not (said.startswith(b"-ERR") if isinstance(said, bytes) else said.startswith("-ERR")):
             close(self)
@@ -262,7 +263,7 @@ def _explain(error: Exception) -> SASLError | None:
     if not isinstance(error, poplib.error_proto):
         return None
     if _is_end(error):
-        return ended()
+        return end_of_connection()
     said = error.args[0]
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
     if not text.startswith("-ERR"):

@@ -22,10 +22,10 @@ from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
 from sasl.typed import TYPE_CHECKING, cast
 
-from .binding import READ, Binding, Dialogue, Library, LibraryError, Offer, auth, begin_tls, describe, ended, is_gone
+from .binding import Binding, Library, LibraryError, Offer, auth, begin_tls, describe, is_gone
 from .binding.connection import close, open_by_class
-from .binding.dialogue import quiet
-from .binding.errors import of_the_socket
+from .binding.dialogue import READ, Dialogue, quiet
+from .binding.errors import end_of_connection, timeout_error
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
 from .binding.tls import NOT_OFFERED, no_tls
 from .wire.smtp import ClientWire, client_wire
@@ -167,7 +167,7 @@ class SMTP(smtplib.SMTP):
         reply = cast("bytes", error.smtp_error)
         origin = no_tls(reply)
         if error.smtp_code == 421:
-            return ended(origin.server_text, "421")
+            return end_of_connection(origin.server_text, "421")
         if error.smtp_code < 400:
             self.close()
         return SMTPTLSRefused(error.smtp_code, reply, origin=origin)
@@ -291,8 +291,7 @@ def _arguments(dialogue: Dialogue, error: SASLError) -> Reply | None:
 
 def _explain(error: Exception) -> SASLError | None:
     if isinstance(error, smtplib.SMTPServerDisconnected):
-        cause = error.__context__
-        return (of_the_socket(cause) if isinstance(cause, OSError) else None) or ended()
+        return timeout_error() if isinstance(error.__context__, TimeoutError) else end_of_connection()
     if not isinstance(error, smtplib.SMTPResponseException):
         return None
     code, said = error.smtp_code, error.smtp_error
@@ -328,9 +327,8 @@ def _greet(conn: smtplib.SMTP) -> None:
 
 
 def _lost(error: smtplib.SMTPServerDisconnected) -> ConnectionLost:
-    cause = error.__context__
-    late = of_the_socket(cause) if isinstance(cause, TimeoutError) else None
-    return late or ConnectionLost(f"the connection was lost: {error}")
+    late = isinstance(error.__context__, TimeoutError)
+    return timeout_error() if late else ConnectionLost(f"the connection was lost: {error}")
 
 
 class _WholeLines:
@@ -349,8 +347,7 @@ class _WholeLines:
 def _helo_refused(code: int, reply: bytes) -> SASLError:
     text = reply.decode("utf-8", "replace")
     if code == 421:
-        said = f"the server ended the connection: {text}"
-        return ConnectionLost(said, server_text=text, response_code=str(code))
+        return end_of_connection(text, str(code))
     said = f"the server refused EHLO and HELO: {text}"
     return SMTPHeloRefused(code, reply, origin=ProtocolError(said, server_text=text, response_code=str(code)))
 

@@ -11,7 +11,7 @@ from .channel import describe
 from .clock import limit_time
 from .connection import close, connect, open_by_class
 from .dialogue import READ, Dialogue, quiet
-from .errors import LibraryError, ended, is_gone, too_late
+from .errors import LibraryError, end_of_connection, is_gone, timeout_error
 from .given import callback_script, credentials_of, veil
 from .login import Binding, Library, Offer, auth, log_in, login_steps, perform
 from .tls import begin_tls, has_unread, no_tls
@@ -30,7 +30,7 @@ __all__ = [
     "connect",
     "credentials_of",
     "describe",
-    "ended",
+    "end_of_connection",
     "has_unread",
     "is_gone",
     "limit_time",
@@ -40,6 +40,6 @@ __all__ = [
     "open_by_class",
     "perform",
     "quiet",
-    "too_late",
+    "timeout_error",
     "veil",
 ]

@@ -11,7 +11,7 @@ from sasl.typed import TYPE_CHECKING
 
 from ..wire.client import LONGEST_LINE
 from ..wire.text import printable, text_of
-from .errors import too_late
+from .errors import timeout_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ class Dialogue:
                     yield partial(self.send, line)
                 line = wire.receive(self.received((yield self.readline), wire.shown))
         except TimeoutError:
-            wire.abandon(too_late())
+            wire.abandon(timeout_error())
         except (EOFError, OSError):
             wire.lost()
         except LimitExceeded as error:

@@ -8,6 +8,8 @@ from ssl import SSLEOFError, SSLZeroReturnError
 from sasl.errors import ConnectionLost, SASLError
 from sasl.typed import TYPE_CHECKING
 
+from ..wire.text import end_of_connection
+
 if TYPE_CHECKING:
     from typing import Any, Final, TypeAlias
 
@@ -55,22 +57,16 @@ def translate(error: SASLError, family: Family, args: tuple[Any, ...] | None = N
     return cls(*((str(error),) if args is None else args), origin=error)
 
 
-def ended(said: str = "", response_code: str | None = None) -> ConnectionLost:
-    """Return the error for a server that ends the connection, with what it says."""
-    text = f": {said}" if said else ""
-    return ConnectionLost(f"the server ended the connection{text}", server_text=said, response_code=response_code)
-
-
-def too_late() -> ConnectionLost:
+def timeout_error() -> ConnectionLost:
     """Return the error for a server that takes too long."""
     return ConnectionLost("the server did not answer in time", kind="timeout")
 
 
-def of_the_socket(error: Exception) -> ConnectionLost | None:
+def explain_socket_error(error: Exception) -> ConnectionLost | None:
     """Return what an error of a socket means; None if it is none."""
     if isinstance(error, TimeoutError):
-        return too_late()
-    return ended() if isinstance(error, EOFError | OSError) else None
+        return timeout_error()
+    return end_of_connection() if isinstance(error, EOFError | OSError) else None
 
 
 def is_gone(error: BaseException) -> bool:

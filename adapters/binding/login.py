@@ -17,7 +17,7 @@ from sasl.typed import TYPE_CHECKING, Generic, TypeVar, final
 from sasl.value import value
 
 from .clock import limit_time
-from .errors import of_the_socket, translate
+from .errors import explain_socket_error, translate
 from .given import type_of, veil, veil_options
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def guarded(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> St
     except SASLError as error:
         failure = error
     except Exception as error:
-        failure = of_the_socket(error) or error
+        failure = explain_socket_error(error) or error
     except BaseException as error:
         failure = error
     steps.close()  # an interruption here did not reach them

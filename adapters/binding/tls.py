@@ -10,7 +10,7 @@ from sasl.errors import ConnectionLost, PolicyViolation, SASLError
 from sasl.typed import TYPE_CHECKING, cast
 
 from ..wire.text import printable, text_of
-from .errors import of_the_socket, translate
+from .errors import explain_socket_error, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def begin_tls(
     except SASLError as error:
         failure = error
     except Exception as error:
-        failure = explain(error, checked.begun) or of_the_socket(error)
+        failure = explain(error, checked.begun) or explain_socket_error(error)
         if failure is None:
             raise
     if isinstance(failure, ConnectionLost):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sasl import base64
-from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
+from sasl.errors import LimitExceeded, ProtocolError, SASLError, UsageError
 from sasl.exchange import DONE
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret, scrubbed, scrubbed_code
@@ -11,7 +11,7 @@ from sasl.text import printable
 from sasl.typed import TYPE_CHECKING
 
 from .line import Line, without_end
-from .text import LONGEST_TEXT, size_of, text_of
+from .text import LONGEST_TEXT, end_of_connection, size_of, text_of
 
 if TYPE_CHECKING:
     import re
@@ -206,10 +206,7 @@ class Client:
         elif self.exchange.explained:
             error = self.exchange.fail(text, response_code=response_code)
         else:
-            said = f": {text}" if text else ""
-            error = ConnectionLost(
-                f"the server ended the connection{said}", server_text=text, response_code=response_code
-            )
+            error = end_of_connection(text, response_code)
         self._over(error, close=True)
 
     def _broken(self, why: str, line: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sasl import base64
-from sasl.errors import ProtocolError, UsageError
+from sasl.errors import ConnectionLost, ProtocolError, UsageError
 from sasl.text import printable as without_controls
 from sasl.typed import TYPE_CHECKING
 
@@ -39,6 +39,12 @@ def octets_of(text: bytes | str) -> bytes:
 def printable(text: str) -> str:
     """Return the beginning of a server's text on one line, without what a terminal would obey."""
     return without_controls(text, limit=LONGEST_TEXT, instead=" ").strip()
+
+
+def end_of_connection(text: str = "", response_code: str | None = None) -> ConnectionLost:
+    """Return the error for a server that ends the connection, with what it says."""
+    said = f": {text}" if text else ""
+    return ConnectionLost(f"the server ended the connection{said}", server_text=text, response_code=response_code)
 
 
 def challenge_of(line: bytes) -> bytes:

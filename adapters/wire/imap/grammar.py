@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from sasl.errors import ConnectionLost, PolicyViolation, ProtocolError
+from sasl.errors import PolicyViolation, ProtocolError
 from sasl.typed import TYPE_CHECKING
 
 from ..line import without_end
-from ..text import printable, text_of
+from ..text import end_of_connection, printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,8 +75,7 @@ def greeting(line: bytes) -> tuple[str, ...] | None:
         raise PolicyViolation("the server says that it knows already who this is (PREAUTH)")
     code, argument, text = response(match[2] or b"")
     if status == b"BYE":
-        text = printable(text)
-        raise ConnectionLost(f"the server ended the connection: {text}", server_text=text, response_code=code)
+        raise end_of_connection(printable(text), code)
     return tuple(argument.split()) if code == "CAPABILITY" else None
 
 
