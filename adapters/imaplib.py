@@ -25,11 +25,10 @@ from sasl.typed import TYPE_CHECKING
 from .binding import Binding, Library, LibraryError, Offer, begin_tls, describe, is_gone
 from .binding.connection import close, open_by_class
 from .binding.dialogue import Dialogue, quiet
-from .binding.errors import end_of_connection
 from .binding.given import credentials_of, veil_password
 from .binding.tls import NOT_OFFERED, has_unread, no_tls
 from .wire.imap import choose, client_wire, greeting
-from .wire.text import printable
+from .wire.text import end_of_connection, printable
 
 if TYPE_CHECKING:
     from ssl import SSLContext

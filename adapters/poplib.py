@@ -29,10 +29,10 @@ from sasl.typed import TYPE_CHECKING
 from .binding import Binding, Library, LibraryError, Offer, auth, begin_tls, describe, is_gone
 from .binding.connection import close, open_by_class
 from .binding.dialogue import READ, Dialogue, to_stderr
-from .binding.errors import end_of_connection
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
 from .binding.tls import no_tls
 from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire
+from .wire.text import end_of_connection, octets_of, text_of
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -161,7 +161,7 @@ class POP3(poplib.POP3):
         if _is_end(error):
             return end_of_connection()
         said = error.args[0]
-        if not (said.startswith(b"-ERR") if isinstance(said, bytes) else said.startswith("-ERR")):
+        if not octets_of(said).startswith(b"-ERR"):
             close(self)
         return POPPolicyViolation(*error.args, origin=no_tls(said))
 
@@ -264,8 +264,7 @@ def _explain(error: Exception) -> SASLError | None:
         return None
     if _is_end(error):
         return end_of_connection()
-    said = error.args[0]
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    text = text_of(octets_of(error.args[0]))
     if not text.startswith("-ERR"):
         return ProtocolError(f"the server does not speak POP3: {text}")
     text = text[4:].strip()

@@ -25,10 +25,11 @@ from sasl.typed import TYPE_CHECKING, cast
 from .binding import Binding, Library, LibraryError, Offer, auth, begin_tls, describe, is_gone
 from .binding.connection import close, open_by_class
 from .binding.dialogue import READ, Dialogue, quiet
-from .binding.errors import end_of_connection, timeout_error
+from .binding.errors import timeout_error
 from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
 from .binding.tls import NOT_OFFERED, no_tls
 from .wire.smtp import ClientWire, client_wire
+from .wire.text import end_of_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,11 +7,12 @@ All rules of an exchange are the wire's (`sasl.adapters.wire`), all rules of a l
 what closes the connection, what is shown of it. The description says how one library does it.
 """
 
+from ..wire.text import end_of_connection
 from .channel import describe
 from .clock import limit_time
 from .connection import close, connect, open_by_class
 from .dialogue import READ, Dialogue, quiet
-from .errors import LibraryError, end_of_connection, is_gone, timeout_error
+from .errors import LibraryError, is_gone, timeout_error
 from .given import callback_script, credentials_of, veil
 from .login import Binding, Library, Offer, auth, log_in, login_steps, perform
 from .tls import begin_tls, has_unread, no_tls

@@ -167,7 +167,7 @@ class Client:
         except SASLError as error:
             return self._cancel(error)
         if line is None:
-            self._broken("the server asks for more of a command that is complete", text)
+            self._broken("the server asks for more of a command that is complete", text_of(text))
             return None
         self.turns += 1
         return line
@@ -181,12 +181,10 @@ class Client:
         try:
             self.exchange.succeed()
         except SASLError as error:
-            refused = error
-        else:
-            self.done = True
-            return True
-        self._over(refused, close=True)
-        return False
+            self._over(error, close=True)
+            return False
+        self.done = True
+        return True
 
     def _no(self, text: str, kind: Kind, response_code: str | None) -> None:
         """Take the server's no."""
@@ -209,9 +207,9 @@ class Client:
             error = end_of_connection(text, response_code)
         self._over(error, close=True)
 
-    def _broken(self, why: str, line: bytes) -> None:
-        """Take a line that breaks the protocol: nobody knows where the server stands, so close."""
-        self._over(self._pending or ProtocolError(why, server_text=text_of(line)), close=True)
+    def _broken(self, why: str, text: str) -> None:
+        """Take what breaks the protocol: nobody knows where the server stands, so close."""
+        self._over(self._pending or ProtocolError(why, server_text=text), close=True)
 
     def _over(self, error: SASLError, *, close: bool = False) -> None:
         """End without a login."""

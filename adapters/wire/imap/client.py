@@ -7,7 +7,7 @@ from functools import partial
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.policy import DEFAULT_POLICY
-from sasl.policy import choose as choose_mechanism
+from sasl.policy import choose as sasl_choose
 from sasl.secret import Secret
 from sasl.typed import TYPE_CHECKING, final
 
@@ -45,14 +45,9 @@ def choose(
     LOGIN is never chosen under LOGINDISABLED (RFC 9051 section 6.2.3). Raises as `sasl.choose` does.
     """
     disabled = "LOGINDISABLED" in map(str.upper, capabilities)
-    return choose_mechanism(
-        grammar.mechanisms(capabilities),
-        credentials,
-        policy=policy,
-        channel=channel,
-        mechanism=mechanism,
-        commands={LOGIN: "the server has LOGINDISABLED" if disabled else ""},
-    )
+    commands = {LOGIN: "the server has LOGINDISABLED" if disabled else ""}
+    offered = grammar.mechanisms(capabilities)
+    return sasl_choose(offered, credentials, policy=policy, channel=channel, mechanism=mechanism, commands=commands)
 
 
 @final
@@ -113,7 +108,7 @@ class ClientWire(Client):
             return self.continued(challenge_of(text))
         reply = grammar.tagged(text, self._tag)
         if reply is None:
-            self._broken("neither untagged, nor a challenge, nor the reply to the command", text)
+            self._broken("neither untagged, nor a challenge, nor the reply to the command", text_of(text))
         else:
             self.tagged(*reply)
         return None
@@ -149,7 +144,7 @@ class ClientWire(Client):
             code, _, text = grammar.response(rest)
             self._ended(text, code)
         elif name == b"PREAUTH":
-            self._broken("the server greets in the middle of an exchange", rest)
+            self._broken("the server greets in the middle of an exchange", text_of(rest))
         elif name == b"CAPABILITY":
             self._capabilities = tuple(text_of(rest).split())
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.policy import DEFAULT_POLICY
-from sasl.policy import choose as choose_mechanism
+from sasl.policy import choose as sasl_choose
 from sasl.secret import Secret
 from sasl.typed import TYPE_CHECKING, final
 
@@ -53,14 +53,8 @@ def choose(
     no_apop = grammar.against_apop(greeting)
     if no_apop != grammar.NO_TIMESTAMP or (mechanism is not None and mechanism.upper() == APOP):
         commands[APOP] = no_apop
-    return choose_mechanism(
-        grammar.mechanisms(capabilities),
-        credentials,
-        policy=policy,
-        channel=channel,
-        mechanism=mechanism,
-        commands=commands,
-    )
+    offered = grammar.mechanisms(capabilities)
+    return sasl_choose(offered, credentials, policy=policy, channel=channel, mechanism=mechanism, commands=commands)
 
 
 @final
@@ -102,7 +96,7 @@ class ClientWire(Client):
             return self.replied(*status)
         if line.startswith(b"+"):
             return self.continued(challenge_of(line))
-        self._broken("neither +OK, -ERR nor a challenge", line)
+        self._broken("neither +OK, -ERR nor a challenge", text_of(line))
         return None
 
     def replied(self, ok: bool, rest: bytes | str) -> Line | None:  # noqa: FBT001 -- as the grammar has it
@@ -126,7 +120,7 @@ class ClientWire(Client):
         text = octets_of(text)
         if self.exchange.name not in (USER, APOP):
             return self._go_on(text)
-        self._broken("a challenge where none belongs", text)
+        self._broken("a challenge where none belongs", text_of(text))
         return None
 
 

@@ -50,15 +50,13 @@ class ClientWire(Client):
         """Take a line from the server; return what to send, or None: wait for another line, or done."""
         if not self._admit(line):
             return None
-        reply, broken = self._incoming, None
+        reply = self._incoming
         try:
             if not reply.receive(line):
                 return None
         except ProtocolError as error:
-            broken = error
-        if broken is not None:
-            broken.server_text = text_of(line)
-            self._over(self._pending or broken, close=True)
+            error.server_text = text_of(line)
+            self._over(self._pending or error, close=True)
             return None
         self._incoming = Reply()
         return self.replied(reply.code, reply.lines)
@@ -81,9 +79,7 @@ class ClientWire(Client):
         elif code == 421:
             self._ended(text, said)
         elif code < 400:
-            self._over(
-                self._pending or ProtocolError(f"the server answered AUTH by {said}", server_text=text), close=True
-            )
+            self._broken(f"the server answered AUTH by {said}", text)
         else:
             self._no(text, grammar.kind_of(code, text), said)
         return None
