@@ -56,11 +56,11 @@ def bindings(
     if exporter is not None:
         found[EXPORTER] = exporter(_LABEL, _LENGTH)
     elif pyopenssl and version not in _BEFORE_1_3:
-        found[EXPORTER] = _exported(tls)
+        found[EXPORTER] = _export(tls)
     if not pyopenssl and version in _BEFORE_1_3 and not tls.session_reused:  # under 1.3 Python returns octets as well
         found[UNIQUE] = tls.get_channel_binding(UNIQUE)
     if certificate is None and not server_side:
-        certificate = _of_pyopenssl(tls) if pyopenssl else tls.getpeercert(binary_form=True)
+        certificate = _certificate_from_pyopenssl(tls) if pyopenssl else tls.getpeercert(binary_form=True)
     if certificate is not None:
         found[END_POINT] = end_point(certificate)
     return {kind: octets for kind, octets in found.items() if octets}
@@ -72,7 +72,7 @@ def exporter(connection: Any) -> bytes:
     Under TLS 1.2 they are fit for channel binding only if the extended master secret is in force, which pyOpenSSL does
     not tell. Raises UsageError if there is nothing to export: before the handshake, or after the end.
     """
-    octets = _exported(connection)
+    octets = _export(connection)
     if octets is None:
         raise UsageError("a connection that exports no keying material: is its handshake over?")
     return octets
@@ -115,7 +115,7 @@ def _hash(certificate: bytes) -> tuple[HashAlgorithm | None, str]:
     return hashes.SHA256() if isinstance(algorithm, hashes.MD5 | hashes.SHA1) else algorithm, ""
 
 
-def _exported(connection: Any) -> bytes | None:
+def _export(connection: Any) -> bytes | None:
     try:
         octets: bytes = connection.export_keying_material(_LABEL.encode("ascii"), _LENGTH, b"")
     except Exception as error:  # OpenSSL.SSL.Error, of a package that need not be there
@@ -124,7 +124,7 @@ def _exported(connection: Any) -> bytes | None:
     return octets
 
 
-def _of_pyopenssl(connection: Any) -> bytes | None:
+def _certificate_from_pyopenssl(connection: Any) -> bytes | None:
     """Return the peer's certificate, DER."""
     from cryptography.hazmat.primitives.serialization import Encoding
 

@@ -276,7 +276,7 @@ def _capabilities(dialogue: Dialogue) -> list[str]:
     wire = CapaWire()
     dialogue.send(wire.command())
     while not wire.done:
-        wire.receive(dialogue.received(dialogue.readline()))
+        wire.receive(dialogue.take(dialogue.readline()))
     if wire.error is not None:
         dialogue.close()
         raise wire.error

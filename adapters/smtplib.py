@@ -162,7 +162,7 @@ class SMTP(smtplib.SMTP):
         if isinstance(error, smtplib.SMTPNotSupportedError):
             return SMTPTLSNotOffered(*error.args, origin=PolicyViolation(NOT_OFFERED))
         if isinstance(error, smtplib.SMTPServerDisconnected):
-            return _lost(error)
+            return _loss(error)
         if not isinstance(error, smtplib.SMTPResponseException):
             return None
         reply = cast("bytes", error.smtp_error)
@@ -315,11 +315,11 @@ def _greet(conn: smtplib.SMTP) -> None:
     try:
         conn.ehlo_or_helo_if_needed()
     except smtplib.SMTPHeloError as error:
-        failure = _helo_refused(error.smtp_code, cast("bytes", error.smtp_error))
+        failure = _helo_error(error.smtp_code, cast("bytes", error.smtp_error))
     except smtplib.SMTPResponseException:
         failure = LimitExceeded("a line that is too long for smtplib, which closes the connection then")
     except smtplib.SMTPServerDisconnected as error:
-        failure = _lost(error)
+        failure = _loss(error)
     finally:
         if reader.file is whole:  # else it is closed
             reader.file = whole.file
@@ -327,7 +327,7 @@ def _greet(conn: smtplib.SMTP) -> None:
         raise failure
 
 
-def _lost(error: smtplib.SMTPServerDisconnected) -> ConnectionLost:
+def _loss(error: smtplib.SMTPServerDisconnected) -> ConnectionLost:
     late = isinstance(error.__context__, TimeoutError)
     return timeout_error() if late else ConnectionLost(f"the connection was lost: {error}")
 
@@ -345,7 +345,7 @@ class _WholeLines:
         return line if line.endswith(b"\n") or len(line) >= size else b""
 
 
-def _helo_refused(code: int, reply: bytes) -> SASLError:
+def _helo_error(code: int, reply: bytes) -> SASLError:
     text = reply.decode("utf-8", "replace")
     if code == 421:
         return end_of_connection(text, str(code))

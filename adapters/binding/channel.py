@@ -39,13 +39,13 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
         tls=tls,
         loopback=(getattr(address, "ipv4_mapped", None) or address).is_loopback,
         service=service,
-        host=(host if host.isascii() else _looked_up(host)) if host else None,
+        host=(host if host.isascii() else _as_ascii(host)) if host else None,
         port=port or peer[1],
         bindings=found,
     )
 
 
-def _looked_up(host: str) -> str:
+def _as_ascii(host: str) -> str:
     """Return a host's name as it is looked up, in ASCII, if it can be (RFC 3490)."""
     try:
         return host.encode("idna").decode("ascii")

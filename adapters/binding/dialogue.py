@@ -65,7 +65,7 @@ class Dialogue:
             show(f"C: {line.shown}")
         return self._send(line.octets)
 
-    def received(self, line: bytes, shown: Callable[[bytes], str] | None = None) -> bytes:
+    def take(self, line: bytes, shown: Callable[[bytes], str] | None = None) -> bytes:
         """Take what `readline` returned, and return it. Raises EOFError if it is no line, or only a part of one."""
         if not line.endswith(b"\n") and len(line) < READ:
             raise EOFError
@@ -85,7 +85,7 @@ class Dialogue:
             while not wire.done:
                 if line is not None:
                     yield partial(self.send, line)
-                line = wire.receive(self.received((yield self.readline), wire.shown))
+                line = wire.receive(self.take((yield self.readline), wire.shown))
         except TimeoutError:
             wire.abandon(timeout_error())
         except (EOFError, OSError):

@@ -33,11 +33,11 @@ class LibraryError(SASLError):
 
     def __init_subclass__(cls, family: Family | None = None) -> None:
         if family is not None:
-            family[_ours(cls)] = cls
+            family[_our_class(cls)] = cls
 
     def __init__(self, *args: Any, origin: SASLError | None = None) -> None:
         # Not the constructors of the bases: ours would hand its message to one that wants a code.
-        vars(self).update(vars(origin or _ours(type(self))()))
+        vars(self).update(vars(origin or _our_class(type(self))()))
         self.args = args
         if origin is not None:
             self.sentence = str(origin)
@@ -80,6 +80,6 @@ def is_gone(error: BaseException) -> bool:
     return lost or error.errno in _NO_CONNECTION or error.args == _TIMED_OUT_BEFORE
 
 
-def _ours(cls: type[LibraryError]) -> type[SASLError]:
+def _our_class(cls: type[LibraryError]) -> type[SASLError]:
     """Return the class of sasl.errors that an error of a library stands for."""
     return next(base for base in cls.__mro__ if base.__module__ == SASLError.__module__)

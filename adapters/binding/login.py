@@ -213,7 +213,7 @@ def login_steps(
             _remember(allowed, choice, ready)
             return answer
 
-    return guarded(library, dialogue, steps())
+    return guard(library, dialogue, steps())
 
 
 def auth(
@@ -242,10 +242,10 @@ def auth(
                 answer: R = yield partial(library.finish, conn, dialogue)
                 return answer
 
-    return perform(guarded(library, dialogue, steps()))
+    return perform(guard(library, dialogue, steps()))
 
 
-def guarded(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> Steps[T]:
+def guard(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> Steps[T]:
     """Return the steps so that what goes wrong in them leaves as the library's error.
 
     Whatever is no SASLError has cut the dialogue somewhere, so the connection is closed. Nothing leaves with the

@@ -106,7 +106,7 @@ class Client:
         """Return the command line. Raises UsageError if the credentials cannot be used; nothing was sent then."""
         line = None
         if not (self.turns or self.done):
-            line = self._first() if self._script is None else next(self._script, None)
+            line = self._first_line() if self._script is None else next(self._script, None)
         if line is None:
             raise UsageError("command() was called before, or after the end", mechanism=self.exchange.name)
         self.turns = 1
@@ -116,12 +116,12 @@ class Client:
     def lost(self) -> None:
         """Say that the connection ended before the verdict."""
         if not self.done:
-            self._ended()
+            self._end()
 
     def abandon(self, error: SASLError) -> None:
         """End it for a reason of the driver's (a time-out): nothing more is sent, the connection is to be closed."""
         if not self.done:
-            self._over(error, close=True)
+            self._finish(error, close=True)
 
     def shown(self, line: bytes) -> str:
         """Return how a line from the server may be printed, before or after it was received.
@@ -131,7 +131,7 @@ class Client:
         line = without_end(line)
         begin = self.challenge_begin.match(line)
         if begin is None:
-            return self._said(text_of(line))
+            return self._tidy(text_of(line))
         return f"{text_of(begin[1])} {size_of(line[begin.end() :])}"
 
     def scrub(self, text: str) -> str:
@@ -148,70 +148,70 @@ class Client:
     def _admit(self, line: bytes) -> bool:
         """Whether a line is short enough to be looked at. Raises UsageError where none belongs."""
         if self.done or not self.turns:
-            self._out_of_turn()
+            self._refuse_turn()
         if len(line) <= LONGEST_LINE:
             return True
-        self._over(LimitExceeded(f"a line of more than {LONGEST_LINE} octets"), close=True)
+        self._finish(LimitExceeded(f"a line of more than {LONGEST_LINE} octets"), close=True)
         return False
 
-    def _out_of_turn(self) -> NoReturn:
+    def _refuse_turn(self) -> NoReturn:
         raise UsageError("a reply before command(), or after the end", mechanism=self.exchange.name)
 
     def _go_on(self, text: bytes) -> Line | None:
         """Return the line that answers a challenge, given in base64, or the go-ahead to a login command."""
         if self._pending is not None:
-            self._over(self._pending, close=True)  # it went on although we cancelled
+            self._finish(self._pending, close=True)  # it went on although we cancelled
             return None
         try:
             line = self._response(text) if self._script is None else next(self._script, None)
         except SASLError as error:
             return self._cancel(error)
         if line is None:
-            self._broken("the server asks for more of a command that is complete", text_of(text))
+            self._break_off("the server asks for more of a command that is complete", text_of(text))
             return None
         self.turns += 1
         return line
 
-    def _yes(self, text: str) -> bool:
+    def _take_yes(self, text: str) -> bool:
         """Take the server's yes; return whether it is a login."""
-        self.server_text = self._said(text)
+        self.server_text = self._tidy(text)
         if self._pending is not None:
-            self._over(self._pending, close=True)
+            self._finish(self._pending, close=True)
             return False
         try:
             self.exchange.succeed()
         except SASLError as error:
-            self._over(error, close=True)
+            self._finish(error, close=True)
             return False
         self.done = True
         return True
 
-    def _no(self, text: str, kind: Kind, response_code: str | None) -> None:
+    def _take_no(self, text: str, kind: Kind, response_code: str | None) -> None:
         """Take the server's no."""
-        text = self.server_text = self._said(text)
+        text = self.server_text = self._tidy(text)
         if self._pending is not None:
-            self._over(self._pending)
+            self._finish(self._pending)
             return
         if self.exchange.explained and kind in _NOT_ABOUT_THE_MESSAGE:
             kind = "credentials"
-        self._over(self.exchange.fail(text, kind=kind, response_code=response_code))
+        self._finish(self.exchange.fail(text, kind=kind, response_code=response_code))
 
-    def _ended(self, text: str = "", response_code: str | None = None) -> None:
+    def _end(self, text: str = "", response_code: str | None = None) -> None:
         """Take the end of the connection, announced with a text or not. After an error challenge it is the no."""
-        text = self.server_text = self._said(text)
+        text = self.server_text = self._tidy(text)
         if self._pending is not None:
             error = self._pending
         elif self.exchange.explained:
             error = self.exchange.fail(text, response_code=response_code)
         else:
             error = end_of_connection(text, response_code)
-        self._over(error, close=True)
+        self._finish(error, close=True)
 
-    def _broken(self, why: str, text: str) -> None:
+    def _break_off(self, why: str, text: str) -> None:
         """Take what breaks the protocol: nobody knows where the server stands, so close."""
-        self._over(self._pending or ProtocolError(why, server_text=text), close=True)
+        self._finish(self._pending or ProtocolError(why, server_text=text), close=True)
 
-    def _over(self, error: SASLError, *, close: bool = False) -> None:
+    def _finish(self, error: SASLError, *, close: bool = False) -> None:
         """End without a login."""
         self.done = True
         self.must_close = close
@@ -219,20 +219,20 @@ class Client:
         if self.exchange.state is not DONE:  # it is where an interruption comes right after the server's yes
             self.exchange.cancel()
         error.mechanism = self.exchange.name
-        error.server_text = self._said(error.server_text) or self.server_text
+        error.server_text = self._tidy(error.server_text) or self.server_text
         if error.response_code is not None:
             for secret in self._secrets:
                 error.response_code = scrubbed_code(error.response_code, secret)
         if error.detail:
             error.detail = {key: self.scrub(value) for key, value in error.detail.items()}
 
-    def _said(self, text: str) -> str:
+    def _tidy(self, text: str) -> str:
         """Return a server's text as it may be kept and printed."""
         return printable(self.scrub(text[: 2 * LONGEST_TEXT]), limit=LONGEST_TEXT, instead=" ").strip()
 
     # --- helpers
 
-    def _first(self) -> Line:
+    def _first_line(self) -> Line:
         """Return the command line, with the initial response if it may be sent and the line with CRLF fits."""
         command = self._command
         data = self.exchange.start()
@@ -264,7 +264,7 @@ class Client:
     def _cancel(self, error: SASLError) -> Line | None:
         """Send "*" for a failure of this side and wait for the final reply; a login command has no such way back."""
         if self._script is not None:
-            self._over(error, close=True)
+            self._finish(error, close=True)
             return None
         self.exchange.cancel()
         self._pending = error

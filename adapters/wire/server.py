@@ -88,7 +88,7 @@ class Server:
         self.result: Success | Failure | None = None
         self.must_close = False
         self.longest_line = self.response_limit + _ROOM_FOR_A_COMMAND
-        self._offered = _canonical(tuple(offered))
+        self._offered = _canonical_names(tuple(offered))
         self._channel = channel
         self._limits = limits
         self._options = options or _NO_OPTIONS
@@ -199,7 +199,7 @@ class Server:
         self.exchange = exchange = server(row.name, channel=self._channel_for(row), limits=self._limits, **options)
         if argument is None:
             return exchange.start()
-        initial = b"" if argument == b"=" else self._decoded(exchange, argument)
+        initial = b"" if argument == b"=" else self._decode(exchange, argument)
         return exchange.start(initial) if isinstance(initial, bytes) else initial
 
     def _channel_for(self, row: Mechanism) -> Channel:
@@ -217,10 +217,10 @@ class Server:
     def _response(self, exchange: ServerExchange, line: bytes) -> Event:
         if line == b"*":
             return exchange.cancel()
-        response = self._decoded(exchange, line)
+        response = self._decode(exchange, line)
         return exchange.receive(response) if isinstance(response, bytes) else response
 
-    def _decoded(self, exchange: ServerExchange, text: bytes) -> bytes | Failure:
+    def _decode(self, exchange: ServerExchange, text: bytes) -> bytes | Failure:
         """Return the octets of a message; where it has none, the end of the exchange, whose verdict stands."""
         try:
             return base64.decode(text, limit=self.response_limit)
@@ -231,7 +231,7 @@ class Server:
 
 
 @lru_cache
-def _canonical(names: tuple[str, ...]) -> frozenset[str]:
+def _canonical_names(names: tuple[str, ...]) -> frozenset[str]:
     """Return names as the table has them. Those that a server offers are the same from login to login."""
     return frozenset(map(canonical, names))
 

@@ -124,9 +124,9 @@ class StartTlsServer:
         answer = self._answer(line, behind)
         self.failure = _FAILURES.get(answer)
         self.must_close = answer == "injected"
-        return self._said(line, self.replies[answer])
+        return self._reply_line(line, self.replies[answer])
 
-    def _said(self, _line: bytes, text: str) -> Line:
+    def _reply_line(self, _line: bytes, text: str) -> Line:
         """Return a reply to a command line."""
         return plain_line(text)
 

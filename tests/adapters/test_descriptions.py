@@ -476,7 +476,7 @@ def test_an_interruption_of_a_login_ends_its_steps_before_it_leaves(speech: Any,
     conn, _ = stage.play(speech, speech.offer("PLAIN"))
     sock = conn.sock
 
-    with interrupted("guarded", "call", 1) as lines, pytest.raises(KeyboardInterrupt) as caught:
+    with interrupted("guard", "call", 1) as lines, pytest.raises(KeyboardInterrupt) as caught:
         speech.binding.authenticate(conn, PASSWORD, timeout=5)
 
     assert lines

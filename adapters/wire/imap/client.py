@@ -106,9 +106,9 @@ class ClientWire(Client):
             return None
         if text.startswith(b"+"):
             return self.continued(challenge_of(text))
-        reply = grammar.tagged(text, self._tag)
+        reply = grammar.tagged_reply(text, self._tag)
         if reply is None:
-            self._broken("neither untagged, nor a challenge, nor the reply to the command", text_of(text))
+            self._break_off("neither untagged, nor a challenge, nor the reply to the command", text_of(text))
         else:
             self.tagged(*reply)
         return None
@@ -116,35 +116,35 @@ class ClientWire(Client):
     def continued(self, text: bytes | str) -> Line | None:
         """Take a challenge, given in base64, or the go-ahead to a literal: what follows "+"; return what to send."""
         if self.done or not self.turns:
-            self._out_of_turn()
+            self._refuse_turn()
         return self._go_on(octets_of(text))
 
     def tagged(self, status: bytes | str, rest: bytes | str) -> None:
         """Take the reply to the command: OK, NO or BAD, and what follows."""
         if self.done or not self.turns:
-            self._out_of_turn()
+            self._refuse_turn()
         code, argument, text = grammar.response(octets_of(rest))
         status = octets_of(status).upper()
         if status == b"OK":
-            if self._yes(text) and code == "CAPABILITY":
+            if self._take_yes(text) and code == "CAPABILITY":
                 self._capabilities = tuple(argument.split())
         elif status == b"NO" or self.cancelled or self.exchange.explained:
-            self._no(text, grammar.KINDS.get(code, "credentials"), code)
+            self._take_no(text, grammar.KINDS.get(code, "credentials"), code)
         else:
-            text = self.server_text = self._said(text)
-            self._over(ProtocolError(f"the server did not understand: {text}", server_text=text, response_code=code))
+            text = self.server_text = self._tidy(text)
+            self._finish(ProtocolError(f"the server did not understand: {text}", server_text=text, response_code=code))
 
     def untagged(self, rest: bytes | str) -> None:
         """Take an untagged response, what follows "*"; of one with literals, its first line."""
         if self.done or not self.turns:
-            self._out_of_turn()
+            self._refuse_turn()
         name, _, rest = octets_of(rest).partition(b" ")
         name = name.upper()
         if name == b"BYE":
             code, _, text = grammar.response(rest)
-            self._ended(text, code)
+            self._end(text, code)
         elif name == b"PREAUTH":
-            self._broken("the server greets in the middle of an exchange", text_of(rest))
+            self._break_off("the server greets in the middle of an exchange", text_of(rest))
         elif name == b"CAPABILITY":
             self._capabilities = tuple(text_of(rest).split())
 
@@ -155,7 +155,7 @@ class ClientWire(Client):
         self._literal = max(0, self._literal - len(line)) if opened is None else opened
         self._in_untagged = opened is not None or not rest
         if self._octets + self._literal > _MOST_UNTAGGED:
-            self._over(LimitExceeded(f"more than {_MOST_UNTAGGED} octets of untagged responses"), close=True)
+            self._finish(LimitExceeded(f"more than {_MOST_UNTAGGED} octets of untagged responses"), close=True)
 
 
 client_wire: Final = ClientWire.for_choice
@@ -167,36 +167,36 @@ def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generat
     No variable holds the password, which a traceback would show.
     """
     user, password = exchange.start() or b"", secrets[0]
-    secrets.append(Secret(grammar.quoted(password.reveal())))
+    secrets.append(Secret(grammar.quote(password.reveal())))
     line = Line(f"{tag} LOGIN".encode("ascii"), f"{tag} LOGIN")
     if user.isascii():
-        line = _with_quoted(line, user)
+        line = _append_quoted(line, user)
     else:
         exchange.defer()
-        yield _announcing(line, len(user))
-        line = _literal(exchange.respond(b""))
+        yield _announce_literal(line, len(user))
+        line = _literal_line(exchange.respond(b""))
     if password.reveal().isascii():
-        yield _whole(_with_quoted(line, exchange.respond(b"")))
+        yield _end_line(_append_quoted(line, exchange.respond(b"")))
     else:
-        yield _announcing(line, len(password.reveal().encode("utf-8")))
-        yield _whole(_literal(exchange.respond(b"")))
+        yield _announce_literal(line, len(password.reveal().encode("utf-8")))
+        yield _end_line(_literal_line(exchange.respond(b"")))
 
 
-def _with_quoted(line: Line, text: bytes) -> Line:
-    quoted = grammar.quoted(text.decode("ascii")).encode("ascii")
+def _append_quoted(line: Line, text: bytes) -> Line:
+    quoted = grammar.quote(text.decode("ascii")).encode("ascii")
     return Line(b"%b %b" % (line.octets, quoted), f"{line.shown} <{len(text)} octets>")
 
 
-def _literal(text: bytes) -> Line:
+def _literal_line(text: bytes) -> Line:
     return Line(text, f"<{len(text)} octets>")
 
 
-def _announcing(line: Line, size: int) -> Line:
+def _announce_literal(line: Line, size: int) -> Line:
     """Return a line that ends by announcing a literal of so many octets."""
     return Line(b"%b {%d}\r\n" % (line.octets, size), f"{line.shown} <literal>")
 
 
-def _whole(line: Line) -> Line:
+def _end_line(line: Line) -> Line:
     return Line(line.octets + b"\r\n", line.shown)
 
 

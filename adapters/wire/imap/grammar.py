@@ -84,7 +84,7 @@ def mechanisms(capabilities: Iterable[str]) -> list[str]:
     return [name[5:] for name in capabilities if name[:5].upper() == "AUTH="]
 
 
-def tagged(line: bytes, tag: bytes) -> tuple[bytes, bytes] | None:
+def tagged_reply(line: bytes, tag: bytes) -> tuple[bytes, bytes] | None:
     """Return the status and what follows it in the response to the command with that tag; None if it is none."""
     found, _, rest = line.partition(b" ")
     status, _, text = rest.partition(b" ")
@@ -109,7 +109,7 @@ def literal(text: bytes) -> int | None:
 # --- what a client says
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Return a text as a quoted string (RFC 9051 section 4.3)."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

@@ -85,6 +85,6 @@ class StartTlsServerWire(StartTlsServer):
         "injected": "BYE Octets in the clear behind STARTTLS",
     }
 
-    def _said(self, line: bytes, text: str) -> Line:
+    def _reply_line(self, line: bytes, text: str) -> Line:
         tag, _, _ = command(line)
         return plain_line(f"{'*' if text.startswith('BYE') else tag} {text}")

@@ -96,31 +96,31 @@ class ClientWire(Client):
             return self.replied(*status)
         if line.startswith(b"+"):
             return self.continued(challenge_of(line))
-        self._broken("neither +OK, -ERR nor a challenge", text_of(line))
+        self._break_off("neither +OK, -ERR nor a challenge", text_of(line))
         return None
 
     def replied(self, ok: bool, rest: bytes | str) -> Line | None:  # noqa: FBT001 -- as the grammar has it
         """Take a reply: whether it is +OK, and what follows; return what to send, or None: done."""
         if self.done or not self.turns:
-            self._out_of_turn()
+            self._refuse_turn()
         rest = octets_of(rest)
         if ok and self.exchange.name == USER and self.turns == 1:
             return self._go_on(rest)
         if ok:
-            self._yes(text_of(rest))
+            self._take_yes(text_of(rest))
         else:
             code, kind, text = grammar.refusal(rest)
-            self._no(text, kind, code)
+            self._take_no(text, kind, code)
         return None
 
     def continued(self, text: bytes | str) -> Line | None:
         """Take a challenge, given in base64: what follows "+"; return what to send."""
         if self.done or not self.turns:
-            self._out_of_turn()
+            self._refuse_turn()
         text = octets_of(text)
         if self.exchange.name not in (USER, APOP):
             return self._go_on(text)
-        self._broken("a challenge where none belongs", text_of(text))
+        self._break_off("a challenge where none belongs", text_of(text))
         return None
 
 
@@ -180,13 +180,13 @@ class CapaWire:
         line = without_end(line)
         if not self._begun:
             self._begun = True
-            self._first(line)
+            self._take_status(line)
         elif line == b".":
             self.done = True
         else:
             self.capabilities.append(text_of(line.removeprefix(b".")))
 
-    def _first(self, line: bytes) -> None:
+    def _take_status(self, line: bytes) -> None:
         status = grammar.status(line)
         if status is None:
             text = printable(text_of(line))

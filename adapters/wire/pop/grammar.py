@@ -93,7 +93,7 @@ def timestamp(greeting: bytes | str) -> bytes | None:
     It has to be a msg-id (RFC 822 section 4.6; here without quoted strings) and all that stands in angle brackets.
     What collides in MD5 is no text: whoever puts that there wants the password, octet by octet (CVE-2007-1558).
     """
-    line = _greeted(greeting)
+    line = _text_of_greeting(greeting)
     start, end = line.find(b"<"), line.rfind(b">")
     found = line[start : end + 1]
     return found if start >= 0 and is_msg_id(found) else None
@@ -103,10 +103,10 @@ def against_apop(greeting: bytes | str) -> str:
     """Return why there is no APOP after a greeting; an empty text if there is."""
     if timestamp(greeting) is not None:
         return ""
-    return NO_MSG_ID if b"<" in _greeted(greeting) else NO_TIMESTAMP
+    return NO_MSG_ID if b"<" in _text_of_greeting(greeting) else NO_TIMESTAMP
 
 
-def _greeted(greeting: bytes | str) -> bytes:
+def _text_of_greeting(greeting: bytes | str) -> bytes:
     """Return what a greeting says after its +OK; nothing if it is none."""
     said = status(without_end(octets_of(greeting)))
     return said[1] if said is not None and said[0] else b""

@@ -54,10 +54,10 @@ class ServerWire(Server):
         if name in (b"USER", b"PASS"):
             return self._run(USER, _user_and_pass(line, self.longest_line, self._against(USER)))
         if name == b"APOP":
-            return self.answered(self._hashed(text, arguments))
+            return self.answered(self._take_apop(text, arguments))
         return self.answered(self._authenticate(text, arguments if name == b"AUTH" else b""))
 
-    def _hashed(self, line: bytes, arguments: bytes) -> Event:
+    def _take_apop(self, line: bytes, arguments: bytes) -> Event:
         """Take APOP (RFC 1939 section 7)."""
         if len(line) + 2 > LONGEST_COMMAND:
             return TOO_LONG

@@ -56,7 +56,7 @@ class ClientWire(Client):
                 return None
         except ProtocolError as error:
             error.server_text = text_of(line)
-            self._over(self._pending or error, close=True)
+            self._finish(self._pending or error, close=True)
             return None
         self._incoming = Reply()
         return self.replied(reply.code, reply.lines)
@@ -64,7 +64,7 @@ class ClientWire(Client):
     def replied(self, code: int, lines: Iterable[bytes | str]) -> Line | None:
         """Take a reply: its code, and its lines without it; return what to send, or None: done."""
         if self.done or not self.turns:
-            self._out_of_turn()
+            self._refuse_turn()
         if not isinstance(code, int) or isinstance(lines, (str, bytes)):
             raise UsageError("a reply is a code, a number, and a collection of lines", mechanism=self.exchange.name)
         texts = [octets_of(line) for line in lines]
@@ -75,13 +75,13 @@ class ClientWire(Client):
         enhanced, text = grammar.text_of_lines(texts)
         said = f"{code} {enhanced}" if enhanced else str(code)
         if code == 235:
-            self._yes(text)
+            self._take_yes(text)
         elif code == 421:
-            self._ended(text, said)
+            self._end(text, said)
         elif code < 400:
-            self._broken(f"the server answered AUTH by {said}", text)
+            self._break_off(f"the server answered AUTH by {said}", text)
         else:
-            self._no(text, grammar.kind_of(code, text), said)
+            self._take_no(text, grammar.kind_of(code, text), said)
         return None
 
 
