@@ -18,6 +18,7 @@ _LARGEST_MESSAGE: Final = 10_485_760  # octets
 _MOST_RECIPIENTS: Final = 100
 _AUTH: Final = re.compile(rb"AUTH\b", re.IGNORECASE)  # malformed or not, it is the wire's
 _PATH: Final = re.compile(r"(FROM|TO): ?<([^<>\s]*)>(?: (.+))?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 3
 _PARAMETERS: Final = frozenset({"SIZE", "BODY", "AUTH"})
 _KNOWN: Final = frozenset(
     {b"EHLO", b"HELO", b"NOOP", b"RSET", b"QUIT", b"STARTTLS", b"MAIL", b"RCPT", b"DATA", b"VRFY"}
@@ -139,10 +140,13 @@ class SmtpConversation(Conversation):
 
     def _mail_parameters(self, parameters: str) -> str | None:
         """Take the parameters of MAIL; return a refusal, or None."""
-        if any(word.partition("=")[0].upper() not in _PARAMETERS for word in parameters.split()):
+        words = parameters.split()
+        if any(word.partition("=")[0].upper() not in _PARAMETERS for word in words):
             return "555 5.5.4 SIZE, BODY and AUTH are all that MAIL takes"
-        size = re.search(r"(?:^| )SIZE=([0-9]{1,20})(?: |$)", parameters, re.IGNORECASE)
-        if size and int(size[1]) > _LARGEST_MESSAGE:
+        sizes = [word[5:] for word in words if word[:4].upper() == "SIZE"]
+        if len(sizes) > 1 or not all(_SIZE.fullmatch(size) for size in sizes):
+            return "501 5.5.4 SIZE is a number of up to 20 digits, and stands there once"
+        if sizes and int(sizes[0]) > _LARGEST_MESSAGE:
             return "552 5.3.4 Too large"
         try:
             self.authenticated_as = mail_auth(parameters)
