@@ -82,8 +82,8 @@ def run(_arguments: argparse.Namespace) -> int:
         print("Turns are lines that the client sent for the login; connecting is not in the milliseconds.\n")
         rows = [_login(protocol, stage, name, over) for protocol in _LIBRARIES for name, over in _plan(servers)]
         _print_table([_HEADINGS, *(row.cells for row in rows)])
-        refused = _refused(stage)
-        cured = _left_out(source) if isinstance(source, TokenError) else _cured(stage, source, endpoint)
+        refused = _show_refusal(stage)
+        cured = _leave_out(source) if isinstance(source, TokenError) else _show_cure(stage, source, endpoint)
     return exits.DONE if refused and cured and all(row.ok for row in rows) else exits.BUG
 
 
@@ -117,7 +117,7 @@ _LIBRARIES: Mapping[str, Library[Any, Any]] = {
 }
 
 
-def _connected(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContext, over: str) -> Any:
+def _connect(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContext, over: str) -> Any:
     """Return a block with a connection of the standard library's, over TLS or STARTTLS."""
     server: Endpoint = getattr(stage.servers, library.service)
     if over == "TLS":
@@ -160,7 +160,7 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
         kind = lookup(name).credentials
         credentials = _CREDENTIALS[kind](stage)
         context = stage.with_certificate if kind is External else stage.context
-        with _connected(library, stage, context, over) as conn:
+        with _connect(library, stage, context, over) as conn:
             begun = time.perf_counter()
             log_in(library, conn, credentials, mechanism=name, policy=_policy())
             took = time.perf_counter() - begun
@@ -177,13 +177,13 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
 # --- the refusal
 
 
-def _refused(stage: _Stage) -> bool:
+def _show_refusal(stage: _Stage) -> bool:
     """Log in with a token that has expired and explain what happens; return whether it was refused."""
     print("\nA token that has expired, by XOAUTH2 over IMAP:\n")
     servers = stage.servers
     error: Exception | None = None
     try:
-        with _connected(imap_binding.LIBRARY, stage, stage.context, "TLS") as conn:
+        with _connect(imap_binding.LIBRARY, stage, stage.context, "TLS") as conn:
             imap_binding.authenticate(conn, Bearer(_USER, servers.tokens["expired"]), mechanism="XOAUTH2")
     except _ERRORS as raised:
         error = raised
@@ -225,13 +225,13 @@ def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
         return error
 
 
-def _left_out(missing: TokenError) -> bool:
+def _leave_out(missing: TokenError) -> bool:
     """Say what was not shown; that is no failure."""
     print(f"\nA token that is revoked and replaced is left out: {missing}")
     return True
 
 
-def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool:
+def _show_cure(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool:
     """Log in with a token that was revoked, see it replaced, and explain that; return whether it went so."""
     print("\nA token of google-auth's that was revoked, by XOAUTH2 over IMAP, and the one that replaces it:\n")
     server = stage.servers.imap

@@ -15,7 +15,7 @@ from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret
 
 from . import exits
-from .credentials import asked
+from .credentials import ask
 from .exits import Undecodable
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def _password() -> str:
         raise UsageError("no terminal, and no stdin with a password")
     if not sys.stdin.isatty():
         return _first_line()
-    password = asked("Password: ")
-    if Secret(password) != asked("The same again: "):
+    password = ask("Password: ")
+    if Secret(password) != ask("The same again: "):
         raise UsageError("the two passwords differ")
     return password
 

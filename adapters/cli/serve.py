@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Path | None) -> int:
     """Serve at these ports, say so, and return the signal that ended it."""
     async with AsyncExitStack() as stack:
-        ending = stack.enter_context(_ending())
+        ending = stack.enter_context(_first_signal())
         verifier, tokens = _verifier(users)
         temporary = Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-")))
         directory = temporary if tls_dir is None else tls_dir.absolute()
@@ -87,7 +87,7 @@ async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Pa
         checks: Checks = verifier
         http: dict[str, Any] = {}
         if "http" in ports:
-            with _named("http", ports):
+            with _name_port("http", ports):
                 endpoint = stack.enter_context(token_endpoint.running(host=_HOST, port=ports["http"]))
             checks = endpoint.checks(verifier)
             http = {"http": {"url": endpoint.url, "credentials": _credentials(endpoint, users, temporary)}}
@@ -95,7 +95,7 @@ async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Pa
         stack.push_async_callback(listening.stop)
         ready: dict[str, Any] = {}
         for name in filter(ports.__contains__, _MAIL):
-            with _named(name, ports):
+            with _name_port(name, ports):
                 server = await listening.endpoint(name)
             ready[name] = {"host": server.host, "port": server.port, "tls_port": server.tls_port}
         ready |= {**http, "ca": str(directory / "ca.pem"), "users": dict(users), "tokens": dict(tokens)}
@@ -107,7 +107,7 @@ async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Pa
 
 
 @contextmanager
-def _ending() -> Iterator[asyncio.Future[int]]:
+def _first_signal() -> Iterator[asyncio.Future[int]]:
     """Take the signals that ask for the end: the future gets the first, later ones change nothing."""
     loop = asyncio.get_running_loop()
     first: asyncio.Future[int] = loop.create_future()
@@ -116,10 +116,10 @@ def _ending() -> Iterator[asyncio.Future[int]]:
         if not first.done():
             first.set_result(number)
 
-    def came(number: int, _frame: object) -> None:
+    def on_signal(number: int, _frame: object) -> None:
         loop.call_soon_threadsafe(note, number)
 
-    before = {number: signal.signal(number, came) for number in _signals()}
+    before = {number: signal.signal(number, on_signal) for number in _signals()}
     try:
         yield first
     finally:
@@ -167,7 +167,7 @@ def _credentials(endpoint: TokenEndpoint, users: Mapping[str, str], directory: P
 
 
 @contextmanager
-def _named(name: str, ports: Mapping[str, int]) -> Iterator[None]:
+def _name_port(name: str, ports: Mapping[str, int]) -> Iterator[None]:
     """Say which port it is that cannot be had."""
     try:
         yield
@@ -192,7 +192,7 @@ def _read_users(path: Path) -> Mapping[str, str]:
         raise exits.Misconfigured(f"--users: {failure or f'more than {_LARGEST_FILE} octets'}")
     users: Any = None
     try:
-        users = json.loads(octets.decode("utf-8-sig"), object_pairs_hook=_each_once)
+        users = json.loads(octets.decode("utf-8-sig"), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         failure = "not JSON in UTF-8, or a name that comes twice"
     if failure:
@@ -202,7 +202,7 @@ def _read_users(path: Path) -> Mapping[str, str]:
     return users
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError

@@ -69,8 +69,8 @@ def keep(directory: Path) -> None:
     from here, OSError if the directory cannot be used.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(directory):
-        if not _good(directory):
+    with _lock(directory):
+        if not _is_good(directory):
             issue().write(directory)
 
 
@@ -236,7 +236,7 @@ def client_context(ca_file: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=ca_file)
 
 
-def _good(directory: Path) -> bool:
+def _is_good(directory: Path) -> bool:
     """Whether a directory holds certificates of `issue` that belong together and are good for a while."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
@@ -283,14 +283,14 @@ def _write(path: Path, octets: bytes, *, mode: int) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(octets)
         os.chmod(name, mode)  # noqa: PTH101 -- a name is what mkstemp gives
-        os.replace(name, path)  # noqa: PTH105
+        os.replace(name, path)  # noqa: PTH105 -- as above
     except BaseException:
-        os.unlink(name)  # noqa: PTH108
+        os.unlink(name)  # noqa: PTH108 -- as above
         raise
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _lock(directory: Path) -> Iterator[None]:
     """Let no other process that keeps certificates there do so at the same time."""
     if sys.platform == "win32":  # pragma: no cover -- has no such locks
         yield

@@ -92,7 +92,7 @@ class ImapConversation(Conversation):
             self.over = True
             await self.say("* BYE Bye", f"{tag} OK Logged out")
         else:
-            untagged = [f"* {response}" for response in self._untagged(verb, arguments)]
+            untagged = [f"* {response}" for response in self._untagged_responses(verb, arguments)]
             await self.say(*untagged, f"{tag} {self._result(verb, arguments)}")
 
     # --- commands
@@ -105,7 +105,7 @@ class ImapConversation(Conversation):
             return "Select a mailbox first"
         return ""
 
-    def _untagged(self, verb: bytes, arguments: list[bytes]) -> list[str]:
+    def _untagged_responses(self, verb: bytes, arguments: list[bytes]) -> list[str]:
         match verb:
             case b"CAPABILITY":
                 return [f"CAPABILITY {' '.join(self._capabilities())}"]

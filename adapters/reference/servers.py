@@ -207,7 +207,7 @@ class Listening:
         return Endpoint(protocol, self._host, port, tls_port, sessions)
 
     async def _open(self, protocol: str, sessions: deque[Conversation], *, implicit_tls: bool) -> int:
-        def started(connection: Connection) -> None:
+        def begin(connection: Connection) -> None:
             session = _CONVERSATIONS[protocol](connection, self._verifier, self._settings, self._context, port=port)
             sessions.append(session)
             task = loop.create_task(session.run(implicit_tls=implicit_tls))
@@ -216,7 +216,7 @@ class Listening:
 
         loop = asyncio.get_running_loop()
         wanted = self._ports.get(protocol + "s" if implicit_tls else protocol, 0)
-        listener = await loop.create_server(lambda: Connection(started), self._host, wanted, backlog=_BACKLOG)
+        listener = await loop.create_server(lambda: Connection(begin), self._host, wanted, backlog=_BACKLOG)
         self._listeners.append(listener)
         port: int = listener.sockets[0].getsockname()[1]
         return port
@@ -237,7 +237,7 @@ class Listening:
             await asyncio.gather(*dialogues, return_exceptions=True)
             for task, connection in dialogues.items():
                 connection.abort()  # a task that was cancelled before it began has closed nothing
-                await connection.closed()
+                await connection.wait_closed()
                 self._dialogues.pop(task, None)
         for listener in self._listeners:
             await listener.wait_closed()

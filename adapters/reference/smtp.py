@@ -65,12 +65,12 @@ class SmtpConversation(Conversation):
             await self.say("500 5.5.6 Line too long")
         elif verb in _KNOWN:
             self.note(line.decode("utf-8", "replace").rstrip("\r\n"))
-            await self._known(verb, rest.strip(), line)
+            await self._obey(verb, rest.strip(), line)
         else:
             self.note(octets(line.rstrip(b"\r\n")))
             await self.say("502 5.5.1 Not implemented" if verb in _NOT_HERE else "500 5.5.1 Unknown command")
 
-    async def _known(self, verb: bytes, rest: bytes, line: bytes) -> None:
+    async def _obey(self, verb: bytes, rest: bytes, line: bytes) -> None:
         match verb:
             case b"EHLO" | b"HELO":
                 await self._greet(verb, rest)

@@ -26,7 +26,7 @@ from sasl.steps import (
 )
 from sasl.value import value
 
-from ..verifiers.certificate import folded, identities
+from ..verifiers.certificate import fold_domain, identities
 from .certificates import LOCAL
 from .checks import known_options
 
@@ -258,7 +258,7 @@ def _stand_in(credential: Secret | ScramKeys | None) -> Secret | ScramKeys:
 
 def _mailbox(name: str) -> str:
     """Return the mailbox of a user as certificates name it; of one whose name has no domain, at localhost."""
-    return folded(name) if "@" in name else f"{name}@{LOCAL}"
+    return fold_domain(name) if "@" in name else f"{name}@{LOCAL}"
 
 
 def _authorize(identity: str, authzid: str | None) -> Answer:

@@ -81,7 +81,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(path: Path, seconds: float) -> Iterator[None]:
+def lock(path: Path, seconds: float) -> Iterator[None]:
     """Keep other processes that ask for this lock out; not on Windows.
 
     Raises TokenError if one holds it for that many seconds.
@@ -90,7 +90,7 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
         yield
         return
     deadline = time.monotonic() + seconds
-    while (file := _lock(path)) is None:
+    while (file := _try_lock(path)) is None:
         if time.monotonic() > deadline:
             raise TokenError("another process holds the file with Google's credentials", code="locked", retryable=True)
         time.sleep(_PAUSE)
@@ -98,7 +98,7 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
         yield
 
 
-def _lock(path: Path) -> IO[bytes] | None:
+def _try_lock(path: Path) -> IO[bytes] | None:
     """Return the file under a lock, or None if somebody else has it, or has replaced the file meanwhile."""
     try:
         file = path.open("rb")

@@ -204,7 +204,7 @@ class GoogleTokens:
             if held is not None and (_lasts(held) or (waited and self._failure is None)):
                 return held
             if not waited or self._failure is None:
-                self._failure = self._renewed()
+                self._failure = self._try_renewal()
                 self._rounds += 1
             held, failure = self._held, self._failure
         if failure is None and held is not None and held.value == refused:
@@ -213,7 +213,7 @@ class GoogleTokens:
             return held
         raise _copy(failure or TokenError("there is no token", code="no_token"))
 
-    def _renewed(self) -> TokenError | None:
+    def _try_renewal(self) -> TokenError | None:
         """Get a new token; return why there is none."""
         try:
             self._renew()
@@ -228,15 +228,15 @@ class GoogleTokens:
 
     def _renew(self) -> None:
         keeper = self._keeper
-        with keeper.locked(seconds_of(self._request)):
+        with keeper.lock(seconds_of(self._request)):
             credentials = keeper.load()
             held = _token(credentials)
             if held is None or held.value == self._refused or not _lasts(held):
-                credentials, held = self._refreshed(credentials)
+                credentials, held = self._refresh_newest(credentials)
             keeper.keep(credentials)
             self._held = held
 
-    def _refreshed(self, credentials: Any) -> tuple[Any, AccessToken]:
+    def _refresh_newest(self, credentials: Any) -> tuple[Any, AccessToken]:
         try:
             return credentials, self._refresh(credentials)
         except TokenError as error:
@@ -254,7 +254,7 @@ class GoogleTokens:
         except TokenError as error:
             failure = bare(error)
         except Exception as error:
-            failure = _explained(error, credentials)
+            failure = _explain(error, credentials)
         else:
             given = _token(credentials, heard.scope)
             if given is not None:
@@ -282,7 +282,7 @@ class _Heard:
 class _Keeper(Protocol):
     """Has google-auth's credentials, and keeps what is new in them."""
 
-    def locked(self, seconds: float) -> AbstractContextManager[None]:
+    def lock(self, seconds: float) -> AbstractContextManager[None]:
         """Keep other processes out. Raises TokenError if one is there for that long."""
         ...
 
@@ -311,7 +311,7 @@ class _Given:
     def __repr__(self) -> str:
         return f"<{type(self._credentials).__module__}.{type(self._credentials).__qualname__}>"
 
-    def locked(self, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002 -- no other process has them
+    def lock(self, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002 -- no other process has them
         return nullcontext()
 
     def load(self) -> Any:
@@ -323,7 +323,7 @@ class _Given:
         if current is None or current == self._stored:
             return
         if self._on_rotate is not None:
-            _handed_over(self._on_rotate, current)
+            _hand_over(self._on_rotate, current)
         self._stored = current
 
 
@@ -347,8 +347,8 @@ class _AuthorizedUser:
     def __repr__(self) -> str:
         return "<file of an authorized user>"
 
-    def locked(self, seconds: float) -> AbstractContextManager[None]:
-        return _file.locked(self._path, seconds)
+    def lock(self, seconds: float) -> AbstractContextManager[None]:
+        return _file.lock(self._path, seconds)
 
     def load(self) -> Any:
         info = _file.read(self._path)
@@ -368,7 +368,7 @@ class _AuthorizedUser:
             return
         new = info | {"refresh_token": credentials.refresh_token}
         if "token" in info:
-            new |= {"token": credentials.token, "expiry": _written(_expiry(credentials))}
+            new |= {"token": credentials.token, "expiry": _format_expiry(_expiry(credentials))}
         if rotated:
             self._unsaved = info["refresh_token"], new
         try:
@@ -393,23 +393,23 @@ def _credentials(info: dict[str, Any], scopes: Sequence[str] | None) -> Any:
     if wanted is not None and not (isinstance(wanted, list) and all(isinstance(scope, str) for scope in wanted)):
         raise _file.bad_file("holds scopes that are no texts")
     return _module("google.oauth2.credentials").Credentials(
-        info.get("token"), **strings, token_uri=uri, scopes=wanted, expiry=_read(info.get("expiry"))
+        info.get("token"), **strings, token_uri=uri, scopes=wanted, expiry=_parse_expiry(info.get("expiry"))
     )
 
 
-def _read(expiry: object) -> datetime:
+def _parse_expiry(expiry: object) -> datetime:
     """Return a file's expiry as google-auth has it, naive and in UTC. What cannot be read is over."""
     try:
-        return _aware(datetime.fromisoformat(str(expiry))).replace(tzinfo=None)
+        return _as_utc(datetime.fromisoformat(str(expiry))).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return _AGES_AGO
 
 
-def _written(expiry: datetime | None) -> str | None:
+def _format_expiry(expiry: datetime | None) -> str | None:
     return None if expiry is None else f"{expiry:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _handed_over(on_rotate: Callable[[str], object], refresh_token: str) -> None:
+def _hand_over(on_rotate: Callable[[str], object], refresh_token: str) -> None:
     try:
         on_rotate(refresh_token)
         return
@@ -447,10 +447,10 @@ def _token(credentials: Any, scope: str | None = None) -> AccessToken | None:
 def _expiry(credentials: Any) -> datetime | None:
     """Return when the token ends. google-auth has it naive, and fails where somebody else has set an aware one."""
     expiry = credentials.expiry
-    return _aware(expiry) if isinstance(expiry, datetime) else None
+    return _as_utc(expiry) if isinstance(expiry, datetime) else None
 
 
-def _aware(time: datetime) -> datetime:
+def _as_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -467,7 +467,7 @@ def _alive(held: AccessToken) -> bool:
     return held.expires_at is None or datetime.now(UTC) < held.expires_at
 
 
-def _explained(error: Exception, credentials: Any) -> TokenError:
+def _explain(error: Exception, credentials: Any) -> TokenError:
     """What a failure within google-auth means. Its text may hold what the endpoint said, a token for instance."""
     said = f"google-auth failed with {type(error).__name__}"
     if isinstance(error, TimeoutError):
