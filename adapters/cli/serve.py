@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sasl.errors import SASLError, UsageError
 
+from ..documents import unique_members
 from ..reference import token_endpoint
 from ..reference.certificates import keep, server_context
 from ..reference.conversation import Settings
@@ -192,7 +193,7 @@ def _read_users(path: Path) -> Mapping[str, str]:
         raise exits.Misconfigured(f"--users: {failure or f'more than {_LARGEST_FILE} octets'}")
     users: Any = None
     try:
-        users = json.loads(octets.decode("utf-8-sig"), object_pairs_hook=_unique)
+        users = json.loads(octets.decode("utf-8-sig"), object_pairs_hook=unique_members)
     except (ValueError, RecursionError):
         failure = "not JSON in UTF-8, or a name that comes twice"
     if failure:
@@ -200,13 +201,6 @@ def _read_users(path: Path) -> Mapping[str, str]:
     if not isinstance(users, dict) or not users or not all(isinstance(password, str) for password in users.values()):
         raise exits.Misconfigured("--users: a JSON object is wanted, names to passwords, and one user at least")
     return users
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError
-    return found
 
 
 def _port(text: str) -> int:

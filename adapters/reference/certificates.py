@@ -6,7 +6,6 @@ import os
 import secrets
 import ssl
 import sys
-import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 from sasl.errors import UsageError
 from sasl.value import value
 
+from ..documents import replace_file
 from ..verifiers.certificate import SMTP_UTF8_MAILBOX
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Certificates:
 
     def write(self, directory: Path) -> None:
         """Write ca.pem, server.pem and server.key, the key for the owner's eyes only."""
-        _write(directory / "ca.pem", self.authority, mode=0o644)
-        _write(directory / "server.pem", self.chain, mode=0o644)
-        _write(directory / "server.key", self.key, mode=0o600)
+        replace_file(directory / "ca.pem", self.authority, mode=0o644)
+        replace_file(directory / "server.pem", self.chain, mode=0o644)
+        replace_file(directory / "server.key", self.key)
 
 
 def keep(directory: Path) -> None:
@@ -226,8 +226,8 @@ def write_pair(directory: Path, certificate: bytes, key: bytes) -> tuple[Path, P
     """Write a certificate and its key into a directory, beside those that are there; return the two files."""
     serial = secrets.token_hex(8)
     paths = directory / f"client-{serial}.pem", directory / f"client-{serial}.key"
-    _write(paths[0], certificate, mode=0o644)
-    _write(paths[1], key, mode=0o600)
+    replace_file(paths[0], certificate, mode=0o644)
+    replace_file(paths[1], key)
     return paths
 
 
@@ -274,19 +274,6 @@ def _is_ours(directory: Path) -> bool:
     if names != [_AUTHORITY]:
         raise UsageError("it holds a ca.pem, server.pem or server.key that is not from here")
     return True
-
-
-def _write(path: Path, octets: bytes, *, mode: int) -> None:
-    """Write a file whole or not at all, in place of whatever stood there, be it a link."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # for the owner only
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(octets)
-        os.chmod(name, mode)  # noqa: PTH101 -- a name is what mkstemp gives
-        os.replace(name, path)  # noqa: PTH105 -- as above
-    except BaseException:
-        os.unlink(name)  # noqa: PTH108 -- as above
-        raise
 
 
 @contextmanager

@@ -9,18 +9,18 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
 from sasl.errors import UsageError
 from sasl.steps import Accepted, CheckToken, Rejected
 from sasl.value import value
 
+from ..documents import parse_object
 from .checks import options_for
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class TokenEndpoint:
         """Return the claims of an assertion that is signed, meant for here, and of now (RFC 7523 section 3)."""
         match [_base64url(part) for part in assertion.split(".")]:
             case [bytes(header), bytes(payload), bytes(signature)]:
-                head, claims = _object(header), _object(payload)
+                head, claims = (parse_object(part, unique=True) or {} for part in (header, payload))
             case _:
                 raise Refusal("invalid_grant", "Not a valid JWT.")
         issuer = claims.get("iss")
@@ -345,22 +345,6 @@ def _base64url(text: str) -> bytes | None:
     except binascii.Error:
         return None
     return octets if base64.urlsafe_b64encode(octets).rstrip(b"=") == text.encode() else None
-
-
-def _object(octets: bytes) -> dict[str, Any]:
-    """Return a JSON object, an empty one for what is none or names a member twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError
-        return found
-
-    try:
-        document = json.loads(octets.decode("utf-8"), object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
 def _is_signed(key: Any, signature: bytes, text: str) -> bool:

@@ -7,7 +7,6 @@ environment for a proxy and follows no redirect.
 from __future__ import annotations
 
 import io
-import json
 import re
 import socket
 import ssl
@@ -21,6 +20,7 @@ from sasl.text import printable
 from sasl.value import value
 
 from ..deadline import Deadline, TimedReader
+from ..documents import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -251,17 +251,9 @@ def _bad_response(what: str) -> TokenError:
     return TokenError(f"the token endpoint {what}", code="bad_response")
 
 
-def _document(data: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
 def _check(data: bytes) -> None:
     """Raise TokenError for a yes that grants nothing (RFC 6749 section 5.1), before google-auth keeps a part of it."""
-    document = _document(data)
+    document = parse_object(data)
     if document is None:
         raise _bad_response("said yes with what is no JSON object")
     token, kind = document.get("access_token"), document.get("token_type", "Bearer")
@@ -286,13 +278,13 @@ def _is_lifetime(value: object) -> bool:
 
 def scope_of(data: object) -> str | None:
     """Return the scope that an answer names (RFC 6749 section 5.1), None where it names none."""
-    scope = (_document(data) or {}).get("scope") if isinstance(data, bytes) else None
+    scope = (parse_object(data) or {}).get("scope") if isinstance(data, bytes) else None
     return scope if isinstance(scope, str) and scope else None
 
 
 def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:
     """What a no means (RFC 6749 section 5.2)."""
-    document = _document(data) or {}
+    document = parse_object(data) or {}
     error, said = document.get("error"), document.get("error_description")
     if isinstance(inner := error, dict):  # as Google's other interfaces have it
         error, said = inner.get("status"), inner.get("message")

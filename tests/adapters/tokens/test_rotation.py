@@ -263,7 +263,7 @@ def test_a_lock_on_a_file_that_was_just_replaced_is_none(user_file: Path, monkey
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with _file.lock(user_file, 5):
-        assert _file._lock(user_file) is None
+        assert _file._try_lock(user_file) is None
     assert replaced
 
 
