@@ -51,6 +51,11 @@ def bad_file(what: str) -> TokenError:
     return TokenError(f"the file with Google's credentials {what}", code="bad_file")
 
 
+def not_stored(why: str) -> TokenError:
+    """What to raise where a new refresh token is lost."""
+    return TokenError(f"the new refresh token could not be stored ({why}); the old one may be void", code="not_stored")
+
+
 def replace(path: Path, document: Mapping[str, Any]) -> None:
     """Write a file anew, for the owner's eyes only: whoever reads it has the old text or the new one.
 
@@ -61,10 +66,8 @@ def replace(path: Path, document: Mapping[str, Any]) -> None:
         replace_file(path, json.dumps(document, indent=2).encode() + b"\n")
         return
     except OSError as error:
-        reason = error.strerror
-    raise TokenError(
-        f"the new refresh token could not be stored ({reason}); the old one may be void", code="not_stored"
-    )
+        failure = not_stored(str(error.strerror))
+    raise failure
 
 
 @contextmanager

@@ -201,7 +201,7 @@ class GoogleTokens:
             if refused is not None and (self._held is None or self._held.value == refused):
                 self._refused, self._held = refused, None
             held = self._held
-            if held is not None and (_lasts(held) or (waited and self._failure is None)):
+            if held is not None and (_is_good(held, _LEEWAY) or (waited and self._failure is None)):
                 return held
             if not waited or self._failure is None:
                 self._failure = self._try_renewal()
@@ -209,9 +209,11 @@ class GoogleTokens:
             held, failure = self._held, self._failure
         if failure is None and held is not None and held.value == refused:
             failure = TokenError("the endpoint gave the token that was refused", code="stale_token", needs_user=True)
-        if held is not None and (failure is None or (failure.retryable and _alive(held))):
+        if held is not None and (failure is None or (failure.retryable and _is_good(held))):
             return held
-        raise _copy(failure or TokenError("there is no token", code="no_token"))
+        failure = failure or TokenError("there is no token", code="no_token")
+        # a new one, that no other thread raises
+        raise TokenError(str(failure), code=failure.code, retryable=failure.retryable, needs_user=failure.needs_user)
 
     def _try_renewal(self) -> TokenError | None:
         """Get a new token; return why there is none."""
@@ -231,7 +233,7 @@ class GoogleTokens:
         with keeper.lock(seconds_of(self._request)):
             credentials = keeper.load()
             held = _token(credentials)
-            if held is None or held.value == self._refused or not _lasts(held):
+            if held is None or held.value == self._refused or not _is_good(held, _LEEWAY):
                 credentials, held = self._refresh_newest(credentials)
             keeper.keep(credentials)
             self._held = held
@@ -242,7 +244,7 @@ class GoogleTokens:
         except TokenError as error:
             refusal = error
         newer = self._keeper.load() if refusal.code == "invalid_grant" else credentials
-        if _refresh_token(newer) == _refresh_token(credentials):
+        if newer is credentials or newer.refresh_token == credentials.refresh_token:
             raise bare(refusal)
         # Somebody who does not know of the lock has stored another refresh token meanwhile.
         return newer, self._refresh(newer)
@@ -306,7 +308,7 @@ class _Given:
             raise UsageError(f"credentials of google-auth, not {type(credentials).__name__}")
         self._credentials = base.with_scopes_if_required(credentials, list(scopes or [MAIL]))
         self._on_rotate = on_rotate
-        self._stored = _refresh_token(credentials)
+        self._stored = getattr(credentials, "refresh_token", None)
 
     def __repr__(self) -> str:
         return f"<{type(self._credentials).__module__}.{type(self._credentials).__qualname__}>"
@@ -319,7 +321,7 @@ class _Given:
         return self._credentials
 
     def keep(self, credentials: Any) -> None:
-        current = _refresh_token(credentials)
+        current = getattr(credentials, "refresh_token", None)
         if current is None or current == self._stored:
             return
         if self._on_rotate is not None:
@@ -368,7 +370,8 @@ class _AuthorizedUser:
             return
         new = info | {"refresh_token": credentials.refresh_token}
         if "token" in info:
-            new |= {"token": credentials.token, "expiry": _format_expiry(_expiry(credentials))}
+            expiry = _expiry(credentials)
+            new |= {"token": credentials.token, "expiry": expiry and f"{expiry:%Y-%m-%dT%H:%M:%SZ}"}
         if rotated:
             self._unsaved = info["refresh_token"], new
         try:
@@ -405,18 +408,13 @@ def _parse_expiry(expiry: object) -> datetime:
         return _AGES_AGO
 
 
-def _format_expiry(expiry: datetime | None) -> str | None:
-    return None if expiry is None else f"{expiry:%Y-%m-%dT%H:%M:%SZ}"
-
-
 def _hand_over(on_rotate: Callable[[str], object], refresh_token: str) -> None:
     try:
         on_rotate(refresh_token)
         return
     except Exception as error:
-        reason = type(error).__name__
-    said = f"the new refresh token could not be stored ({reason}); the old one may be void"
-    raise TokenError(said, code="not_stored")
+        failure = _file.not_stored(type(error).__name__)
+    raise failure
 
 
 # --- what google-auth has and says
@@ -454,33 +452,22 @@ def _as_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _refresh_token(credentials: Any) -> str | None:
-    token: str | None = getattr(credentials, "refresh_token", None)
-    return token
-
-
-def _lasts(held: AccessToken) -> bool:
-    return held.expires_at is None or datetime.now(UTC) + _LEEWAY < held.expires_at
-
-
-def _alive(held: AccessToken) -> bool:
-    return held.expires_at is None or datetime.now(UTC) < held.expires_at
+def _is_good(held: AccessToken, leeway: timedelta = timedelta()) -> bool:
+    """Whether a token is good now, and for as long as `leeway` from now on."""
+    return held.expires_at is None or datetime.now(UTC) + leeway < held.expires_at
 
 
 def _explain(error: Exception, credentials: Any) -> TokenError:
     """What a failure within google-auth means. Its text may hold what the endpoint said, a token for instance."""
     said = f"google-auth failed with {type(error).__name__}"
+    errors = _module("google.auth.exceptions")
     if isinstance(error, TimeoutError):
         return TokenError(said, code="timeout", retryable=True)
-    if getattr(credentials, "refresh_token", "") is None and isinstance(error, _errors().RefreshError):
+    if getattr(credentials, "refresh_token", "") is None and isinstance(error, errors.RefreshError):
         return TokenError(f"{said}: there is no refresh token", code="not_refreshable", needs_user=True)
-    unreachable = isinstance(error, _errors().TransportError)
+    unreachable = isinstance(error, errors.TransportError)
     retryable = unreachable or getattr(error, "retryable", False) is True
     return TokenError(said, code="unreachable" if unreachable else "refresh_failed", retryable=retryable)
-
-
-def _errors() -> Any:
-    return _module("google.auth.exceptions")
 
 
 def _check_subject(subject: str | None) -> None:
@@ -490,8 +477,3 @@ def _check_subject(subject: str | None) -> None:
 
 def _no_delegation() -> TokenError:
     return TokenError("only a service account acts for a subject", code="no_delegation")
-
-
-def _copy(failure: TokenError) -> TokenError:
-    """Return an error that no other thread raises."""
-    return TokenError(str(failure), code=failure.code, retryable=failure.retryable, needs_user=failure.needs_user)
