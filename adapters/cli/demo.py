@@ -25,6 +25,7 @@ from .. import imaplib as imap_binding
 from .. import poplib as pop_binding
 from .. import smtplib as smtp_binding
 from ..binding import connected, log_in
+from ..documents import replace_file
 from ..session import Session
 from . import exits
 from .advice import advice
@@ -83,7 +84,7 @@ def run(_arguments: argparse.Namespace) -> int:
         rows = [_login(protocol, stage, name, over) for protocol in _LIBRARIES for name, over in _plan(servers)]
         _print_table([_HEADINGS, *(row.cells for row in rows)])
         refused = _show_refusal(stage)
-        cured = _leave_out(source) if isinstance(source, TokenError) else _show_cure(stage, source, endpoint)
+        cured = _show_cure(stage, source, endpoint)
     return exits.DONE if refused and cured and all(row.ok for row in rows) else exits.BUG
 
 
@@ -126,16 +127,12 @@ def _connect(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContext,
 
 
 def _plan(servers: Servers) -> list[tuple[str, str]]:
-    """Every mechanism that the servers offer over TLS, and the strongest once more over STARTTLS."""
+    """Every mechanism that the servers offer over TLS, and the strongest without certificate over STARTTLS too."""
     channel = Channel(tls=True, loopback=True, bindings={"tls-server-end-point": b""})
     offered = offer(channel, _policy(), servers.verifier.answers)
     names = [name for name in offered if lookup(name).client is not None and lookup(name).credentials in _CREDENTIALS]
-    return [*((name, "TLS") for name in names), (_strongest(names), "STARTTLS")]
-
-
-def _strongest(names: Sequence[str]) -> str:
-    """The strongest mechanism that wants no certificate of the user's."""
-    return next(name for name in names if lookup(name).credentials is not External)
+    strongest = next(name for name in names if lookup(name).credentials is not External)
+    return [*((name, "TLS") for name in names), (strongest, "STARTTLS")]
 
 
 def _policy() -> Policy:
@@ -166,12 +163,16 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
             took = time.perf_counter() - begun
     except _ERRORS as error:
         took = time.perf_counter() - begun
-        outcome, ok = f"FAILED: {type(error).__name__}: {printable(str(error))}", False
+        outcome, ok = _failure(error), False
     else:
         outcome, ok = "logged in", True
     attempts = [attempt for session in list(endpoint.sessions)[known:] for attempt in session.attempts]
     turns = str(attempts[-1].turns) if attempts else "-"
     return Row((protocol, over, name, turns, f"{took * 1000:.1f}", outcome), ok)
+
+
+def _failure(error: Exception) -> str:
+    return f"FAILED: {type(error).__name__}: {printable(str(error))}"
 
 
 # --- the refusal
@@ -188,7 +189,7 @@ def _show_refusal(stage: _Stage) -> bool:
     except _ERRORS as raised:
         error = raised
     if not isinstance(error, AuthenticationFailed):
-        print(f"FAILED: {type(error).__name__}: {printable(str(error))}" if error else "FAILED: the server took it")
+        print(_failure(error) if error else "FAILED: the server took it")
         return False
     _print_login(servers.imap.sessions[-1])
     challenge = ", ".join(f"{key} {value!r}" for key, value in error.detail.items())
@@ -215,8 +216,7 @@ def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
     from ..tokens import google
 
     path = folder / "token.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(endpoint.authorized_user(_USER)), encoding="utf-8")
+    replace_file(path, json.dumps(endpoint.authorized_user(_USER)).encode())
     try:
         return google.from_file(path)
     except TokenError as error:
@@ -225,14 +225,14 @@ def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
         return error
 
 
-def _leave_out(missing: TokenError) -> bool:
-    """Say what was not shown; that is no failure."""
-    print(f"\nA token that is revoked and replaced is left out: {missing}")
-    return True
+def _show_cure(stage: _Stage, source: GoogleTokens | TokenError, endpoint: TokenEndpoint) -> bool:
+    """Log in with a token that was revoked, see it replaced, and explain that; return whether it went so.
 
-
-def _show_cure(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool:
-    """Log in with a token that was revoked, see it replaced, and explain that; return whether it went so."""
+    Without google-auth there is nothing to show, which is no failure.
+    """
+    if isinstance(source, TokenError):
+        print(f"\nA token that is revoked and replaced is left out: {source}")
+        return True
     print("\nA token of google-auth's that was revoked, by XOAUTH2 over IMAP, and the one that replaces it:\n")
     server = stage.servers.imap
 
@@ -246,7 +246,7 @@ def _show_cure(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> 
         with Session(connect, imap_binding.authenticate, Bearer(_USER, source), mechanism="XOAUTH2").connected():
             pass
     except _ERRORS as error:
-        print(f"FAILED: {type(error).__name__}: {printable(str(error))}")
+        print(_failure(error))
         return False
     sessions = list(server.sessions)[known:]
     if [session.identity for session in sessions] != [None, _USER] or len(endpoint.requests) != asked + 1:

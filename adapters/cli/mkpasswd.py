@@ -15,7 +15,7 @@ from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret
 
 from . import exits
-from .credentials import ask
+from .credentials import ask, decode_line
 from .exits import Undecodable
 
 if TYPE_CHECKING:
@@ -161,11 +161,7 @@ def _password() -> str:
 
 
 def _first_line() -> str:
-    line = sys.stdin.buffer.readline(_LONGEST)
-    try:
-        password = line.decode("utf-8").rstrip("\r\n")
-    except UnicodeError:
-        password = None
+    password = decode_line(sys.stdin.buffer.readline(_LONGEST))
     if password is None:
         raise Undecodable("the first line of stdin is not UTF-8")
     if not password:

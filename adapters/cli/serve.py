@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sasl.errors import SASLError, UsageError
 
-from ..documents import unique_members
+from ..documents import replace_file, unique_members
 from ..reference import token_endpoint
 from ..reference.certificates import keep, server_context
 from ..reference.conversation import Settings
@@ -162,8 +162,7 @@ def _verifier(users: Mapping[str, str]) -> tuple[Verifier, Mapping[Any, str]]:
 def _credentials(endpoint: TokenEndpoint, users: Mapping[str, str], directory: Path) -> str:
     """Write the file by which the first user gets tokens; return its name."""
     path = directory / "credentials.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(endpoint.authorized_user(next(iter(users)))), "utf-8")
+    replace_file(path, json.dumps(endpoint.authorized_user(next(iter(users)))).encode())
     return str(path)
 
 

@@ -48,7 +48,8 @@ class Connection(asyncio.Protocol):
             seen = len(self._buffer)
             if not await self._wait():
                 return b""
-        line = self._take(end + 1)
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
         if not kept and len(line) <= longest:
             return line
         return (kept or line[:longest]) + (b"\r\n" if line.endswith(b"\r\n") else b"\n")
@@ -160,11 +161,6 @@ class Connection(asyncio.Protocol):
         _wake(self._room)
 
     # --- helpers
-
-    def _take(self, octets: int) -> bytes:
-        taken = bytes(self._buffer[:octets])
-        del self._buffer[:octets]
-        return taken
 
     async def _wait(self) -> bool:
         """Wait for octets; False if none will come."""

@@ -384,14 +384,10 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 def _message(text: bytes) -> str:
     """How a line of an exchange is shown: by the size of what it holds."""
     if text in (b"*", b"="):
-        return _text(text)
+        return text.decode("ascii")
     if len(text) % 4 == 0 and _BASE64.fullmatch(text):
         return f"<{len(text) // 4 * 3 - text.count(b'=')} octets>"
     return octets(text)
-
-
-def _text(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
 
 
 def _excerpt(text: str) -> str:

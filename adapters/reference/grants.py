@@ -224,7 +224,7 @@ class TokenEndpoint:
     def _by_refresh_token(
         self, form: Mapping[str, str], client: tuple[str | None, str | None]
     ) -> tuple[str, dict[str, Any]]:
-        if not _same(":".join(part or "" for part in client), ":".join(self._client)):
+        if not hmac.compare_digest(_hash(":".join(part or "" for part in client)), _hash(":".join(self._client))):
             raise Refusal("invalid_client", "The OAuth client was not found.", 401)
         token = form.get("refresh_token")
         if not token:
@@ -330,10 +330,6 @@ def _new_token() -> str:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(_hash(one), _hash(other))
 
 
 def _base64url(text: str) -> bytes | None:

@@ -190,16 +190,13 @@ class Verifier:
     def _keys(self, hash_name: str) -> Mapping[str, ScramKeys]:
         """Return the keys of all users with passwords, derived when the first of them, or a stranger, is asked for."""
         if hash_name not in self._derived:
-            self._derived[hash_name] = {
-                name: self._derive(name, credential, hash_name)
-                for name, credential in self._users.items()
-                if isinstance(credential, Secret)
-            }
+            keys: dict[str, ScramKeys] = {}
+            for name, credential in self._users.items():
+                if isinstance(credential, Secret):
+                    salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
+                    keys[name] = ScramKeys.derive(credential, hash_name, salt=salt, iterations=ITERATIONS)
+            self._derived[hash_name] = keys
         return self._derived[hash_name]
-
-    def _derive(self, name: str, password: Secret, hash_name: str) -> ScramKeys:
-        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
-        return ScramKeys.derive(password, hash_name, salt=salt, iterations=ITERATIONS)
 
     # --- certificates and tokens
 
