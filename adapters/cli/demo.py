@@ -29,11 +29,12 @@ from ..documents import replace_file
 from ..session import Session
 from . import exits
 from .advice import advice
+from .mechs import print_table
 
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from sasl.credentials import Credentials, Token
 
@@ -82,7 +83,7 @@ def run(_arguments: argparse.Namespace) -> int:
             print(f"Tokens come through google-auth, from {endpoint.url}.")
         print("Turns are lines that the client sent for the login; connecting is not in the milliseconds.\n")
         rows = [_login(protocol, stage, name, over) for protocol in _LIBRARIES for name, over in _plan(servers)]
-        _print_table([_HEADINGS, *(row.cells for row in rows)])
+        print_table([_HEADINGS, *(row.cells for row in rows)], _NUMBERS)
         refused = _show_refusal(stage)
         cured = _show_cure(stage, source, endpoint)
     return exits.DONE if refused and cured and all(row.ok for row in rows) else exits.BUG
@@ -271,16 +272,6 @@ def _print_login(session: reference.Conversation) -> None:
     first = next(index for index, (_, text) in enumerate(lines) if " AUTHENTICATE " in text)
     for side, text in lines[first : first + 4]:
         print(f"  {side}  {printable(text)}")
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if heading in _NUMBERS else cell.ljust(width)
-            for heading, cell, width in zip(_HEADINGS, row, widths, strict=True)
-        ]
-        print("  ".join(cells).rstrip())
 
 
 def _explain(what: str, text: str) -> None:

@@ -62,13 +62,11 @@ class Outcome:
         """Return one JSON object; every key is always there."""
         import json
 
-        target, error = self.target, self.error
+        error = self.error
         return json.dumps(
             {
                 "ok": error is None,
-                "protocol": target.protocol if target else None,
-                "host": target.host if target else None,
-                "port": target.port if target else None,
+                **{name: getattr(self.target, name, None) for name in ("protocol", "host", "port")},
                 "mechanism": self.mechanism,
                 "tls": self.tls,
                 "turns": self.turns,

@@ -231,11 +231,6 @@ def write_pair(directory: Path, certificate: bytes, key: bytes) -> tuple[Path, P
     return paths
 
 
-def client_context(ca_file: Path) -> ssl.SSLContext:
-    """Return a client's side of TLS that trusts this CA and no other."""
-    return ssl.create_default_context(cafile=ca_file)
-
-
 def _is_good(directory: Path) -> bool:
     """Whether a directory holds certificates of `issue` that belong together and are good for a while."""
     from cryptography import x509

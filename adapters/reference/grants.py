@@ -17,11 +17,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
 from sasl.errors import UsageError
-from sasl.steps import Accepted, CheckToken, Rejected
+from sasl.steps import CheckToken
 from sasl.value import value
 
 from ..documents import parse_object
 from .checks import options_for
+from .verifier import judge_token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -310,15 +311,7 @@ class _Checks:
 
     def __call__(self, question: Question) -> Any:
         verdict = self._endpoint.verdict(question.token) if isinstance(question, CheckToken) else None
-        if verdict is None:
-            return self._verifier(question)
-        user, state = verdict
-        if state == "good":
-            return Accepted(user)
-        detail = {"scope": MAIL}
-        if state == "expired":
-            return Rejected("the token has expired", "expired", detail)
-        return Rejected("the token was revoked", detail=detail)
+        return self._verifier(question) if verdict is None else judge_token(*verdict, MAIL)
 
 
 # --- helpers

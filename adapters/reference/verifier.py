@@ -224,20 +224,25 @@ class Verifier:
         users = [name for name in self._users if _mailbox(name) == mailbox]
         return users[0] if len(users) == 1 else None
 
-    def _check_token(self, presented: Secret) -> Answer:
+    def _check_token(self, value: Secret) -> Answer:
         """Say whose the token is. Whether that one may open the mailbox is `Authorize`'s to say."""
         found = None
         for token in self._tokens:  # all of them, whichever it is
-            if token.value == presented:
+            if token.value == value:
                 found = token
-        detail = {"scope": SCOPE}
         if found is None:
-            return Rejected("unknown token", detail=detail)
-        if found.state == "expired":
-            return Rejected("the token has expired", "expired", detail)
-        if found.state == "revoked":
-            return Rejected("the token was revoked", detail=detail)
-        return Accepted(found.user)
+            return Rejected("unknown token", detail={"scope": SCOPE})
+        return judge_token(found.user, found.state, SCOPE)
+
+
+def judge_token(user: str, state: TokenState, scope: str) -> Answer:
+    """Answer CheckToken for a token that is known; an error challenge asks for `scope`."""
+    detail = {"scope": scope}
+    if state == "expired":
+        return Rejected("the token has expired", "expired", detail)
+    if state == "revoked":
+        return Rejected("the token was revoked", detail=detail)
+    return Accepted(user)
 
 
 def _credential(value: str | ScramKeys) -> Secret | ScramKeys:

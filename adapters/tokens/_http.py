@@ -96,14 +96,14 @@ class Request:
         try:
             return self._answer(url, method, body, headers, seconds if timeout is None else min(timeout, seconds))
         except BaseException as error:
-            failure = bare(error)
+            failure = _explain(error)
         del body, headers  # the frames of an error do not show what was sent, nor do those of an interruption
         raise failure
 
     def _answer(
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, seconds: float
     ) -> Response:
-        response = self._send(url, method, body, headers or {}, seconds)
+        response = self._exchange(url, method, body, headers or {}, Deadline(seconds))
         status = response.status
         if status == 200:
             if body is not None and _content_type(headers) == _FORM:
@@ -112,25 +112,6 @@ class Request:
         if body is not None or status >= 500 or status in _LATER_STATUS:
             raise _refusal(status, response.data, body)
         return response
-
-    def _send(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], seconds: float) -> Response:
-        try:
-            return self._exchange(url, method, body, headers, Deadline(seconds))
-        except TokenError as error:
-            failure = error
-        except TimeoutError:
-            failure = TokenError("the token endpoint did not answer in time", code="timeout", retryable=True)
-        except ssl.SSLCertVerificationError as error:
-            said = f"the certificate of the token endpoint is not trusted: {error.verify_message}"
-            failure = TokenError(said, code="certificate")
-        except (OSError, IncompleteRead) as error:
-            said = f"the connection to the token endpoint failed with {type(error).__name__}"
-            failure = TokenError(said, code="unreachable", retryable=True)
-        except HTTPException:
-            failure = _bad_response("speaks no HTTP")
-        except ValueError:  # of the name lookup
-            failure = _bad_endpoint("is no URL")
-        raise failure
 
     def _exchange(
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
@@ -166,6 +147,23 @@ class Request:
         except BaseException:
             sock.close()
             raise
+
+
+def _explain(error: BaseException) -> BaseException:
+    """What a failure means: a TokenError; of what is no failure of a connection, itself, without its frames."""
+    if isinstance(error, TimeoutError):
+        return TokenError("the token endpoint did not answer in time", code="timeout", retryable=True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = f"the certificate of the token endpoint is not trusted: {error.verify_message}"
+        return TokenError(said, code="certificate")
+    if isinstance(error, OSError | IncompleteRead):
+        said = f"the connection to the token endpoint failed with {type(error).__name__}"
+        return TokenError(said, code="unreachable", retryable=True)
+    if isinstance(error, HTTPException):
+        return _bad_response("speaks no HTTP")
+    if isinstance(error, ValueError):  # of the name lookup
+        return _bad_endpoint("is no URL")
+    return bare(error)
 
 
 def seconds_of(request: object) -> float:
