@@ -223,7 +223,7 @@ class Conversation(ABC):
         self._lines += bool(line)
         return line
 
-    def too_long(self, line: bytes) -> bool:
+    def is_too_long(self, line: bytes) -> bool:
         """Whether a line is one that was cut. The wires see that for themselves."""
         return len(line) > self._longest
 

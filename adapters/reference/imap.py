@@ -66,11 +66,11 @@ class ImapConversation(Conversation):
         if match is not None and match[2].upper() == b"AUTHENTICATE":
             await self.authenticate(line, f"{match[1].decode('ascii')} AUTHENTICATE")
             return
-        if match is None or self.too_long(line):
+        if match is None or self.is_too_long(line):
             self.note(octets(text))
             tagged = _TAGGED.match(text)
             tag = tagged[1].decode("ascii") if tagged else "*"
-            await self.say(_unknown(tag, "Line too long" if self.too_long(line) else "Not a command"))
+            await self.say(_unknown(tag, "Line too long" if self.is_too_long(line) else "Not a command"))
             return
         tag, verb = match[1].decode("ascii"), match[2].upper()
         if verb == b"LOGIN":

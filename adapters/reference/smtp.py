@@ -60,7 +60,7 @@ class SmtpConversation(Conversation):
         verb = verb.upper()
         if _AUTH.match(line):
             await self._auth(line)
-        elif self.too_long(line):
+        elif self.is_too_long(line):
             self.note(octets(line))
             await self.say("500 5.5.6 Line too long")
         elif verb in _KNOWN:
