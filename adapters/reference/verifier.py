@@ -224,11 +224,11 @@ class Verifier:
         users = [name for name in self._users if _mailbox(name) == mailbox]
         return users[0] if len(users) == 1 else None
 
-    def _check_token(self, value: Secret) -> Answer:
+    def _check_token(self, presented: Secret) -> Answer:
         """Say whose the token is. Whether that one may open the mailbox is `Authorize`'s to say."""
         found = None
         for token in self._tokens:  # all of them, whichever it is
-            if token.value == value:
+            if token.value == presented:
                 found = token
         if found is None:
             return Rejected("unknown token", detail={"scope": SCOPE})
