@@ -9,6 +9,7 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import floor
+import gsasl
 import peers
 
 import sasl
@@ -25,13 +26,17 @@ CHANNEL = sasl.Channel(tls=True, service="imap", host="server.example.com", port
 def rows() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
     """Yield title and contenders; each contender returns True for a login."""
     message = floor.plain_client("tim", "tanstaaftanstaaf")
-    yield "PLAIN client", {"floor": _floor_client, "saslkit": _plain_client, **peers.plain_client()}
+    yield (
+        "PLAIN client",
+        {"floor": _floor_client, "saslkit": _plain_client, **peers.plain_client(), **gsasl.plain_client()},
+    )
     yield (
         "PLAIN server",
         {
             "floor": lambda: floor.plain_server(message),
             "saslkit": lambda: _plain_server(message),
             **peers.plain_server(),
+            **gsasl.plain_server(message),
         },
     )
     for size in (200, 2500):
@@ -55,7 +60,12 @@ def rows() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
         )
     yield (
         "CRAM-MD5 client and server",
-        {"floor": lambda: floor.cram_md5("tim", CHALLENGE), "saslkit": _cram_md5, **peers.cram_md5(CHALLENGE)},
+        {
+            "floor": lambda: floor.cram_md5("tim", CHALLENGE),
+            "saslkit": _cram_md5,
+            **peers.cram_md5(CHALLENGE),
+            **gsasl.cram_md5(),
+        },
     )
     yield from _scram_rows()
 
@@ -97,6 +107,14 @@ def _scram_rows() -> Iterator[tuple[str, dict[str, Callable[[], object]]]]:
             "floor": lambda: floor.scram_server(first, final, theirs, STORED) == signature,
             "saslkit": lambda: _scram_server(first, final),
             **peers.scram_server(first, final, theirs, STORED),
+        },
+    )
+    yield (
+        "SCRAM-SHA-256 both, keys kept",  # of GNU SASL's sides neither can be timed alone: its nonces are its own
+        {
+            "floor": lambda: _scram_floor(first, server_first, signature, keys),
+            "saslkit": lambda: _scram_client(server_first, signature, kept) and _scram_server(first, final),
+            **gsasl.scram(STORED, salted),
         },
     )
 
@@ -175,6 +193,11 @@ def _cram_md5() -> bool:
     event = sasl.settle(server, server.receive(client.respond(challenge.data)), verify)  # type: ignore[union-attr]  # it is a Challenge
     client.succeed()
     return type(event) is sasl.Success
+
+
+def _scram_floor(first: bytes, server_first: bytes, signature: bytes, keys: tuple[bytes, bytes]) -> bool:
+    final, expected = floor.scram_client("tim", NONCES[0], server_first, keys)
+    return floor.scram_server(first, final, NONCES[1], STORED) == signature == expected
 
 
 def _scram_client(server_first: bytes, signature: bytes, keys: KeyCache | None) -> bool:

@@ -29,7 +29,8 @@ _TYPES: Final = (
 class LazyBindings(Mapping[str, bytes]):
     """The channel bindings of a connection, fetched when somebody looks: most logins have no use for them.
 
-    `fetch` returns them, the preferred one first. It is called once; what it raises leaves where they are looked at.
+    `fetch` returns them, the preferred one first; once it has, it is not called again. What it raises is a UsageError
+    where they are looked at.
     """
 
     __slots__ = ("_fetch", "_found")
@@ -52,7 +53,7 @@ class LazyBindings(Mapping[str, bytes]):
 
     def _fetched(self) -> Mapping[str, bytes]:
         if self._found is None:
-            self._found = _checked(self._fetch())
+            self._found = _checked(_bindings_from(self._fetch))
         return self._found
 
 
@@ -100,6 +101,15 @@ class Channel:
         bindings = "".join(f", {kind}={octets(data)}" for kind, data in known.items())
         where = f"{self.service!r}, host={self.host!r}, port={self.port!r}"
         return f"Channel(tls={self.tls}, loopback={self.loopback}, service={where}{bindings})"
+
+
+def _bindings_from(fetch: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
+    """Call a function of the caller's; what it raises may hold anything, so that only its type is told."""
+    try:
+        return fetch()
+    except Exception as error:
+        kind = type(error).__name__
+    raise UsageError(f"the channel bindings could not be fetched: {kind}")
 
 
 def _checked(bindings: Mapping[str, bytes]) -> Mapping[str, bytes]:

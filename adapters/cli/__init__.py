@@ -80,9 +80,9 @@ def main(argv: Sequence[str]) -> int:
         _say(f"not installed: {printable(str(error.name))}")
         return exits.UNAVAILABLE
     except OSError as error:
-        return _cannot_write(error)
+        return _report_io_error(error)
     except Exception as error:
-        return _bug(error)
+        return _report_bug(error)
     return code
 
 
@@ -122,7 +122,7 @@ def _run(argv: Sequence[str]) -> int:
     return code
 
 
-def _cannot_write(error: OSError) -> int:
+def _report_io_error(error: OSError) -> int:
     """Nobody reads the output any more, or there is no room for it."""
     if not isinstance(error, BrokenPipeError):
         _say(f"I/O error: {error.strerror}")
@@ -130,7 +130,7 @@ def _cannot_write(error: OSError) -> int:
     return exits.IO
 
 
-def _bug(error: Exception) -> int:
+def _report_bug(error: Exception) -> int:
     """Say so without the exception's text, which may hold a secret; SASL_DEBUG=1 shows where it happened."""
     if os.environ.get("SASL_DEBUG"):
         import traceback

@@ -1,4 +1,4 @@
-"""What to do about a login that failed, as a table: the first row that fits is the advice.
+"""What to do about a login that failed, as tables by the class of the error: the first row that fits is the advice.
 
 The rows for providers stand before the general ones: they know what their own texts and codes leave out.
 """
@@ -26,7 +26,7 @@ from sasl.value import value
 from .exits import NoSuchHost, kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 GOOGLE: Final = ("gmail.com", "googlemail.com", "google.com")
 MICROSOFT: Final = ("office365.com", "outlook.com", "office.com", "hotmail.com")
@@ -41,7 +41,7 @@ class Row:
 
     Attributes:
         advice: what to do.
-        error: the class of the error.
+        error: the class of the error, where it is narrower than the table's.
         kinds: the kinds of refusal.
         codes: beginnings of the response code.
         says: a word in what the server said.
@@ -91,7 +91,8 @@ def advice(error: SASLError, *, host: str = "", token: bool = False, tls: bool =
     that the user asked to act as another one.
     """
     host = host.lower()
-    found = next((row.advice for row in ROWS if row.fits(error, host=host, token=token, tls=tls)), "")
+    rows = [row for family, rows in ROWS.items() if isinstance(error, family) for row in rows]
+    found = next((row.advice for row in rows if row.fits(error, host=host, token=token, tls=tls)), "")
     if authzid and isinstance(error, AuthenticationFailed) and error.kind == "credentials":
         return f"{found} {_OR_AUTHZID}"
     return found
@@ -111,45 +112,39 @@ _BINDING: Final = (
     "unsupported-channel-binding-type",
 )
 
-ROWS: Final = (
+_REFUSALS: Final = (
     # --- channel binding
     Row(
         "Somebody on the way took the mechanisms with channel binding out of the server's list. Do not trust the way "
         "to this server.",
-        AuthenticationFailed,
         errors=("server-does-support-channel-binding",),
     ),
     Row(
         "The login was bound to the TLS connection, and the server sees another one: a proxy or a virus scanner may "
         "end TLS in between, or the server does not know its own certificate. Ask its admin before you go round it "
         "by naming a --mechanism without -PLUS.",
-        AuthenticationFailed,
         errors=_BINDING,
     ),
     # --- Microsoft 365
     Row(
         "SMTP logins are switched off for this tenant or mailbox. Only its admin can allow them (Set-CASMailbox "
         "-SmtpClientAuthenticationDisabled $false). Trying again does not help.",
-        AuthenticationFailed,
         codes=("535 5.7.139",),
         says="is disabled",
     ),
     Row(
         "The sign-in rules of this tenant (security defaults, conditional access) forbid it: ask its admin.",
-        AuthenticationFailed,
         codes=("535 5.7.139",),
         says="criteria",
     ),
     Row(
         "Passwords are retired here: log in with a token (--token-command) of the scope "
         "https://outlook.office.com/SMTP.Send.",
-        AuthenticationFailed,
         codes=("550 5.7.30",),
     ),
     Row(
         "Microsoft takes no password here: log in with a token (--token-command) of the scope "
         "https://outlook.office.com/IMAP.AccessAsUser.All, POP.AccessAsUser.All or SMTP.Send.",
-        AuthenticationFailed,
         kinds=_REFUSED,
         hosts=MICROSOFT,
         token=False,
@@ -159,7 +154,6 @@ ROWS: Final = (
         "IMAP.AccessAsUser.All, POP.AccessAsUser.All or SMTP.Send (not one of Graph), the user in the URL the mailbox "
         "to open (for a shared mailbox its address, with the token of a member), and the protocol allowed for the "
         "mailbox by its admin.",
-        AuthenticationFailed,
         kinds=_REFUSED,
         hosts=MICROSOFT,
         token=True,
@@ -168,7 +162,6 @@ ROWS: Final = (
     Row(
         "Gmail takes no account password: make an app password (it needs 2-Step Verification), or log in with a token "
         "(--token-command) of the scope https://mail.google.com/.",
-        AuthenticationFailed,
         kinds=_REFUSED,
         hosts=GOOGLE,
         token=False,
@@ -176,7 +169,6 @@ ROWS: Final = (
     Row(
         "Gmail says the same of an expired token and of a wrong scope: get a new token, of the scope "
         "https://mail.google.com/ (no narrower one works), for the user in the URL.",
-        AuthenticationFailed,
         kinds=_REFUSED,
         hosts=GOOGLE,
         token=True,
@@ -184,7 +176,6 @@ ROWS: Final = (
     # --- others who want a password of their own making
     Row(
         "Yahoo and AOL take no account password: make an app password in the account's security settings.",
-        AuthenticationFailed,
         kinds=_REFUSED,
         hosts=YAHOO,
         token=False,
@@ -192,7 +183,6 @@ ROWS: Final = (
     Row(
         "iCloud takes app-specific passwords only: make one at account.apple.com. Where it is right, try "
         "--mechanism IMAP-LOGIN.",
-        AuthenticationFailed,
         kinds=_REFUSED,
         hosts=APPLE,
         token=False,
@@ -201,184 +191,159 @@ ROWS: Final = (
     Row(
         "The credential is good, but may not act as the user asked for: check --authzid; for a token, the user in the "
         "URL.",
-        AuthorizationFailed,
+        error=AuthorizationFailed,
     ),
     Row(
         "The token lacks a scope that this server wants, see above: ask for one that has it.",
-        AuthenticationFailed,
         statuses=_SCOPE,
         token=True,
     ),
     Row(
-        "The token has expired: get a new one. --token-command gets one at each login.",
-        AuthenticationFailed,
-        kinds=("expired",),
-        token=True,
+        "The token has expired: get a new one. --token-command gets one at each login.", kinds=("expired",), token=True
     ),
     Row(
         "The token is expired or revoked, or meant for another server or user: get a new one. --token-command gets "
         "one at each login.",
-        AuthenticationFailed,
         kinds=("credentials",),
         statuses=_STALE,
         token=True,
     ),
     Row(
         "The server does not say why. Get a new token; check that it is for this server and for the user in the URL.",
-        AuthenticationFailed,
         kinds=("credentials",),
         token=True,
     ),
-    Row(
-        "The password has expired or has to be set anew: do so at the provider.",
-        AuthenticationFailed,
-        kinds=("expired",),
-        token=False,
-    ),
+    Row("The password has expired or has to be set anew: do so at the provider.", kinds=("expired",), token=False),
     Row(
         "Check the user name (often the whole mail address) and the password. With two-factor login most providers "
         "want an app password. Do not just repeat it: that locks accounts.",
-        AuthenticationFailed,
         kinds=("credentials",),
         token=False,
     ),
     Row(
         "The account, or this way to log in, is switched off: ask the server's admin. Trying again does not help.",
-        AuthenticationFailed,
         kinds=("disabled",),
     ),
     Row(
         "The server wants TLS before a login: use imaps, pops or smtps, or leave out --no-starttls.",
-        AuthenticationFailed,
         kinds=("policy",),
         tls=False,
     ),
     Row(
         "The server's rules forbid this login, see what it says: another --mechanism or another kind of credential "
         "may be wanted.",
-        AuthenticationFailed,
         kinds=("policy",),
     ),
     Row(
         "The server does not take what was sent, whatever the credential: try --no-initial-response, then another "
         "--mechanism.",
-        AuthenticationFailed,
         kinds=("malformed", "unexpected_ir", "limit", "cancelled"),
     ),
-    Row(
-        "The server does not have this mechanism after all: try another --mechanism.",
-        AuthenticationFailed,
-        kinds=("unsupported",),
-    ),
-    Row("The server believes that somebody is logged in already: report it to its admin.", AuthenticationFailed),
-    # --- try later
-    Row(
-        "The credential is good; the mailbox is in use. Close the other session, or wait.",
-        TemporaryFailure,
-        codes=("IN-USE", "INUSE"),
-    ),
+    Row("The server does not have this mechanism after all: try another --mechanism.", kinds=("unsupported",)),
+    Row("The server believes that somebody is logged in already: report it to its admin."),
+)
+_DELAYS: Final = (
+    Row("The credential is good; the mailbox is in use. Close the other session, or wait.", codes=("IN-USE", "INUSE")),
     Row(
         "Too many logins in too short a time: wait some minutes, then use the same credential.",
-        TemporaryFailure,
         codes=("LOGIN-DELAY", "LIMIT"),
     ),
-    Row("The server cannot tell now: try later, with the same credential. It was not refused.", TemporaryFailure),
-    # --- the connection
-    Row("Check how the host is spelled, and that this machine can look up names.", NoSuchHost),
-    Row(
-        "Nothing listens there, or a firewall is in between: check host and port.",
-        ConnectionLost,
-        kinds=("unreachable",),
-    ),
-    Row(
-        "Check the port, and whether TLS begins at once there (imaps, pops, smtps) or not (imap, pop, smtp). A slow "
-        "server wants a longer --timeout.",
-        ConnectionLost,
-        kinds=("timeout",),
-    ),
+    Row("The server cannot tell now: try later, with the same credential. It was not refused."),
+)
+_NO_TLS: Final = (
     Row(
         "There is no TLS at this port, or one that is too old: imap, pop and smtp begin without it and use STARTTLS. "
         "A server that wants a certificate of yours gets it by --client-cert.",
         kinds=("tls",),
     ),
+)
+_LOST: Final = (
+    Row("Check how the host is spelled, and that this machine can look up names.", error=NoSuchHost),
+    Row("Nothing listens there, or a firewall is in between: check host and port.", kinds=("unreachable",)),
+    Row(
+        "Check the port, and whether TLS begins at once there (imaps, pops, smtps) or not (imap, pop, smtp). A slow "
+        "server wants a longer --timeout.",
+        kinds=("timeout",),
+    ),
     Row(
         "The server hung up, it refused no credential. Too many connections or logins are a common reason: wait, then "
-        "try again. Some do so on an initial response: try --no-initial-response.",
-        ConnectionLost,
+        "try again. Some do so on an initial response: try --no-initial-response."
     ),
-    # --- a server that is not what it should be
+)
+_FAULTS: Final = (
     Row(
         "Nothing was sent. Use the host name that the certificate is for; if your own CA signed it, name it by --ca. "
         "Nothing turns the check off.",
-        ProtocolError,
         kinds=("certificate",),
     ),
     Row(
         "Do not trust this server or the way to it: it said yes to what proves nothing, or could not prove that it "
         "knows the password.",
-        ServerNotProven,
+        error=ServerNotProven,
     ),
-    Row("The server sent more than it may. Do not trust it.", LimitExceeded),
+    Row("The server sent more than it may. Do not trust it.", error=LimitExceeded),
     Row(
         "The server does not keep to the protocol; --trace shows where. Try --no-initial-response, then another "
-        "--mechanism.",
-        ProtocolError,
+        "--mechanism."
     ),
-    # --- before anything was sent
+)
+_FORBIDDEN: Final = (
     Row(
         "The password was not sent, and no proof that can be tried against it. The server stores it in a way that is "
         "too easy to guess, or too slow to log in by: ask its admin to set it anew, with 4,096 to 600,000 iterations.",
-        PolicyViolation,
         begun=True,
     ),
     Row(
         "Nothing was sent. Use imaps, pops or smtps. --allow-plaintext would show the credential to everybody on the "
         "way.",
-        PolicyViolation,
         tls=False,
     ),
-    Row("The server offers nothing that this credential fits. --trace says why, name by name.", PolicyViolation),
+    Row("The server offers nothing that this credential fits. --trace says why, name by name."),
+)
+_NO_MECHANISM: Final = (
     Row(
         "The server offers nothing that this credential fits: a token needs XOAUTH2 or OAUTHBEARER there, a password "
-        "SCRAM, PLAIN or a login command. Some offer them under TLS only. `sasl mechs` lists what is known here.",
-        MechanismUnavailable,
+        "SCRAM, PLAIN or a login command. Some offer them under TLS only. `sasl mechs` lists what is known here."
     ),
-    # --- no token
-    Row(
-        "Try later: the token command said so, or took longer than --timeout.",
-        TokenError,
-        kinds=("try_later", "command_timeout"),
-    ),
-    Row("Look how the command is spelled; it runs without a shell.", TokenError, kinds=("command_not_run",)),
+)
+_NO_TOKEN: Final = (
+    Row("Try later: the token command said so, or took longer than --timeout.", kinds=("try_later", "command_timeout")),
+    Row("Look how the command is spelled; it runs without a shell.", kinds=("command_not_run",)),
     Row(
         "Run the command by itself and see what it says: mostly somebody has to sign in again with it.",
-        TokenError,
         kinds=("command_failed", "no_token"),
     ),
-    Row("Install it for the Python that runs this command.", TokenError, kinds=("missing_extra",)),
+    Row("Install it for the Python that runs this command.", kinds=("missing_extra",)),
     Row(
         "Sign in again and make a new file: the consent was withdrawn, has run out, or was used up elsewhere. For a "
         "service account: check that its key is still listed, and this machine's clock.",
-        TokenError,
         kinds=("invalid_grant", "not_refreshable"),
     ),
     Row(
         "The admin of the domain has to allow this service account to act for its users (domain-wide delegation), "
         "with the scope https://mail.google.com/.",
-        TokenError,
         kinds=("unauthorized_client",),
     ),
-    Row("Try later: nothing was refused, the token endpoint cannot tell now.", TokenError, retryable=True),
+    Row("Try later: nothing was refused, the token endpoint cannot tell now.", retryable=True),
     Row(
         "What the file of --google names as its token_uri, or what is on the way there, is no token endpoint that can "
         "be trusted with what the file holds.",
-        TokenError,
         kinds=("bad_endpoint", "bad_response", "certificate"),
     ),
     Row(
         "The file of --google, or the client that it names, cannot be used: make a new one (`gcloud auth "
-        "application-default login`, or a key of the service account).",
-        TokenError,
+        "application-default login`, or a key of the service account)."
     ),
-    Row("See `sasl login --help`.", UsageError),
 )
+
+ROWS: Final[Mapping[type[SASLError], tuple[Row, ...]]] = {
+    AuthenticationFailed: _REFUSALS,
+    TemporaryFailure: _DELAYS,
+    SASLError: _NO_TLS,
+    ConnectionLost: _LOST,
+    ProtocolError: _FAULTS,
+    PolicyViolation: _FORBIDDEN,
+    MechanismUnavailable: _NO_MECHANISM,
+    TokenError: _NO_TOKEN,
+    UsageError: (Row("See `sasl login --help`."),),
+}

@@ -54,7 +54,7 @@ def tls_context(ca: str | None, client_certificate: str | None, passphrase: Call
 
 
 @contextmanager
-def connected(target: Target, context: ssl.SSLContext, *, starttls: str, timeout: float) -> Iterator[Any]:
+def connect(target: Target, context: ssl.SSLContext, *, starttls: str, timeout: float) -> Iterator[Any]:
     """Connect, begin TLS, and close at the end.
 
     `starttls` is "require", "prefer" or "never", for a protocol whose TLS does not begin with the connection.
@@ -99,13 +99,13 @@ def _errors_of(library: AnyLibrary) -> Iterator[None]:
     except SASLError:
         raise
     except Exception as error:
-        failure = library.explain(error) or _of_the_system(error)
+        failure = library.explain(error) or _explain(error)
         if failure is None:
             raise
     raise failure
 
 
-def _of_the_system(error: Exception) -> SASLError | None:
+def _explain(error: Exception) -> SASLError | None:
     """What an error of sockets or TLS means, or one of the library's parser; None for a bug."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return ProtocolError(f"the server's certificate is not trusted: {error.verify_message}", kind="certificate")

@@ -86,7 +86,7 @@ def _bearer(arguments: argparse.Namespace, user: str, deadline: Deadline) -> Bea
         return Bearer(user, CommandToken(arguments.token_command, deadline))
     if arguments.token_env is not None:
         return Bearer(user, _variable(arguments.token_env))
-    return Bearer(user, _typed(f"Access token for {printable(user)}: ", deadline))
+    return Bearer(user, _ask_untimed(f"Access token for {printable(user)}: ", deadline))
 
 
 @final
@@ -145,7 +145,7 @@ def _password(arguments: argparse.Namespace, user: str, deadline: Deadline) -> s
     if arguments.password_env is not None:
         return _variable(arguments.password_env)
     if arguments.password_command is None:
-        return _typed(f"Password for {printable(user)}: ", deadline)
+        return _ask_untimed(f"Password for {printable(user)}: ", deadline)
     try:
         return _output(_words(arguments.password_command), deadline.left(), "password command")
     except TokenError as error:
@@ -155,7 +155,7 @@ def _password(arguments: argparse.Namespace, user: str, deadline: Deadline) -> s
 
 def _variable(name: str) -> str:
     """Read a variable. Its name is not shown: somebody may have written the secret itself there."""
-    value = _decoded(os.fsencode(os.environ.get(name, "")))
+    value = decode_line(os.fsencode(os.environ.get(name, "")))
     if value is None:
         raise Undecodable("the environment variable for the secret does not hold UTF-8")
     if not value:
@@ -186,7 +186,7 @@ def _output(words: list[str], timeout: float, source: str) -> str:
     except (OSError, ValueError) as error:
         failure = TokenError(f"the {source} cannot run: {type(error).__name__}", code="command_not_run")
     else:
-        text = _decoded(line)
+        text = decode_line(line)
         if not status and text:
             return text
         failure = TokenError(f"the {source} printed no text in UTF-8 on its first line", code="no_token")
@@ -219,7 +219,7 @@ def _first_line(words: list[str], timeout: float) -> tuple[int, bytes]:
             raise
 
 
-def _decoded(octets: bytes) -> str | None:
+def decode_line(octets: bytes) -> str | None:
     """Return a line without its end, or None if it is not UTF-8."""
     try:
         return octets.decode("utf-8").rstrip("\r\n")
@@ -227,13 +227,14 @@ def _decoded(octets: bytes) -> str | None:
         return None
 
 
-def _typed(prompt: str, deadline: Deadline) -> str:
-    secret = asked(prompt)
+def _ask_untimed(prompt: str, deadline: Deadline) -> str:
+    """Ask the terminal; the time that somebody types does not count."""
+    secret = ask(prompt)
     deadline.restart()
     return secret
 
 
-def asked(prompt: str) -> str:
+def ask(prompt: str) -> str:
     """Ask the terminal for a secret, without echo. Raises UsageError where there is no terminal."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(

@@ -25,14 +25,16 @@ from .. import imaplib as imap_binding
 from .. import poplib as pop_binding
 from .. import smtplib as smtp_binding
 from ..binding import connect, log_in
+from ..documents import replace_file
 from ..session import Session
 from . import exits
 from .advice import advice
+from .mechs import print_table
 
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from sasl.credentials import Credentials, Token
 
@@ -81,9 +83,9 @@ def run(_arguments: argparse.Namespace) -> int:
             print(f"Tokens come through google-auth, from {endpoint.url}.")
         print("Turns are lines that the client sent for the login; connecting is not in the milliseconds.\n")
         rows = [_login(protocol, stage, name, over) for protocol in _LIBRARIES for name, over in _plan(servers)]
-        _print_table([_HEADINGS, *(row.cells for row in rows)])
-        refused = _refused(stage)
-        cured = _left_out(source) if isinstance(source, TokenError) else _cured(stage, source, endpoint)
+        print_table([_HEADINGS, *(row.cells for row in rows)], _NUMBERS)
+        refused = _show_refusal(stage)
+        cured = _show_cure(stage, source, endpoint)
     return exits.DONE if refused and cured and all(row.ok for row in rows) else exits.BUG
 
 
@@ -117,7 +119,7 @@ _LIBRARIES: Mapping[str, Library[Any, Any]] = {
 }
 
 
-def _connected(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContext, over: str) -> Any:
+def _connect(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContext, over: str) -> Any:
     """Return a block with a connection of the standard library's, over TLS or STARTTLS."""
     server: Endpoint = getattr(stage.servers, library.service)
     if over == "TLS":
@@ -126,16 +128,12 @@ def _connected(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContex
 
 
 def _plan(servers: Servers) -> list[tuple[str, str]]:
-    """Every mechanism that the servers offer over TLS, and the strongest once more over STARTTLS."""
+    """Every mechanism that the servers offer over TLS, and the strongest without certificate over STARTTLS too."""
     channel = Channel(tls=True, loopback=True, bindings={"tls-server-end-point": b""})
     offered = offer(channel, _policy(), servers.verifier.answers)
     names = [name for name in offered if lookup(name).client is not None and lookup(name).credentials in _CREDENTIALS]
-    return [*((name, "TLS") for name in names), (_strongest(names), "STARTTLS")]
-
-
-def _strongest(names: Sequence[str]) -> str:
-    """The strongest mechanism that wants no certificate of the user's."""
-    return next(name for name in names if lookup(name).credentials is not External)
+    strongest = next(name for name in names if lookup(name).credentials is not External)
+    return [*((name, "TLS") for name in names), (strongest, "STARTTLS")]
 
 
 def _policy() -> Policy:
@@ -160,13 +158,13 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
         kind = lookup(name).credentials
         credentials = _CREDENTIALS[kind](stage)
         context = stage.with_certificate if kind is External else stage.context
-        with _connected(library, stage, context, over) as conn:
+        with _connect(library, stage, context, over) as conn:
             begun = time.perf_counter()
             log_in(library, conn, credentials, mechanism=name, policy=_policy())
             took = time.perf_counter() - begun
     except _ERRORS as error:
         took = time.perf_counter() - begun
-        outcome, ok = f"FAILED: {type(error).__name__}: {printable(str(error))}", False
+        outcome, ok = _failure(error), False
     else:
         outcome, ok = "logged in", True
     attempts = [attempt for session in list(endpoint.sessions)[known:] for attempt in session.attempts]
@@ -174,21 +172,25 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
     return Row((protocol, over, name, turns, f"{took * 1000:.1f}", outcome), ok)
 
 
+def _failure(error: Exception) -> str:
+    return f"FAILED: {type(error).__name__}: {printable(str(error))}"
+
+
 # --- the refusal
 
 
-def _refused(stage: _Stage) -> bool:
+def _show_refusal(stage: _Stage) -> bool:
     """Log in with a token that has expired and explain what happens; return whether it was refused."""
     print("\nA token that has expired, by XOAUTH2 over IMAP:\n")
     servers = stage.servers
     error: Exception | None = None
     try:
-        with _connected(imap_binding.LIBRARY, stage, stage.context, "TLS") as conn:
+        with _connect(imap_binding.LIBRARY, stage, stage.context, "TLS") as conn:
             imap_binding.authenticate(conn, Bearer(_USER, servers.tokens["expired"]), mechanism="XOAUTH2")
     except _ERRORS as raised:
         error = raised
     if not isinstance(error, AuthenticationFailed):
-        print(f"FAILED: {type(error).__name__}: {printable(str(error))}" if error else "FAILED: the server took it")
+        print(_failure(error) if error else "FAILED: the server took it")
         return False
     _print_login(servers.imap.sessions[-1])
     challenge = ", ".join(f"{key} {value!r}" for key, value in error.detail.items())
@@ -215,8 +217,7 @@ def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
     from ..tokens import google
 
     path = folder / "token.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(endpoint.authorized_user(_USER)), encoding="utf-8")
+    replace_file(path, json.dumps(endpoint.authorized_user(_USER)).encode())
     try:
         return google.from_file(path)
     except TokenError as error:
@@ -225,14 +226,14 @@ def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
         return error
 
 
-def _left_out(missing: TokenError) -> bool:
-    """Say what was not shown; that is no failure."""
-    print(f"\nA token that is revoked and replaced is left out: {missing}")
-    return True
+def _show_cure(stage: _Stage, source: GoogleTokens | TokenError, endpoint: TokenEndpoint) -> bool:
+    """Log in with a token that was revoked, see it replaced, and explain that; return whether it went so.
 
-
-def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool:
-    """Log in with a token that was revoked, see it replaced, and explain that; return whether it went so."""
+    Without google-auth there is nothing to show, which is no failure.
+    """
+    if isinstance(source, TokenError):
+        print(f"\nA token that is revoked and replaced is left out: {source}")
+        return True
     print("\nA token of google-auth's that was revoked, by XOAUTH2 over IMAP, and the one that replaces it:\n")
     server = stage.servers.imap
 
@@ -246,7 +247,7 @@ def _cured(stage: _Stage, source: GoogleTokens, endpoint: TokenEndpoint) -> bool
         with Session(connect, imap_binding.authenticate, Bearer(_USER, source), mechanism="XOAUTH2").connected():
             pass
     except _ERRORS as error:
-        print(f"FAILED: {type(error).__name__}: {printable(str(error))}")
+        print(_failure(error))
         return False
     sessions = list(server.sessions)[known:]
     if [session.identity for session in sessions] != [None, _USER] or len(endpoint.requests) != asked + 1:
@@ -271,16 +272,6 @@ def _print_login(session: reference.Conversation) -> None:
     first = next(index for index, (_, text) in enumerate(lines) if " AUTHENTICATE " in text)
     for side, text in lines[first : first + 4]:
         print(f"  {side}  {printable(text)}")
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if heading in _NUMBERS else cell.ljust(width)
-            for heading, cell, width in zip(_HEADINGS, row, widths, strict=True)
-        ]
-        print("  ".join(cells).rstrip())
 
 
 def _explain(what: str, text: str) -> None:

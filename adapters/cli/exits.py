@@ -1,4 +1,4 @@
-"""Exit codes (sysexits.h) and the one table from an error to its code."""
+"""Exit codes (sysexits.h) and the one table from an error to its code and its verdict."""
 
 from __future__ import annotations
 
@@ -54,33 +54,39 @@ class CannotListen(SASLError):
     """A port cannot be had."""
 
 
-_CODES: Final[Mapping[type, int]] = {
-    UsageError: USAGE,
-    Undecodable: UNDECODABLE,
-    Misconfigured: POLICY,
-    CannotListen: UNAVAILABLE,
-    NoSuchHost: NO_HOST,
-    MechanismUnavailable: UNAVAILABLE,
-    ConnectionLost: IO,
-    TemporaryFailure: TRY_LATER,
-    ProtocolError: PROTOCOL,
-    AuthenticationFailed: REFUSED,
-    TokenError: POLICY,  # unless it says itself what may help
-    PolicyViolation: POLICY,
-    Cancelled: INTERRUPTED,
-    SASLError: BUG,
+# What an error leaves with, and what is said of it: that of its nearest class. TokenError may say itself what helps.
+_FAMILIES: Final[Mapping[type, tuple[int, str]]] = {
+    UsageError: (USAGE, "cannot try"),
+    Undecodable: (UNDECODABLE, "cannot try"),
+    Misconfigured: (POLICY, "cannot try"),
+    CannotListen: (UNAVAILABLE, "failed"),
+    NoSuchHost: (NO_HOST, "no connection"),
+    MechanismUnavailable: (UNAVAILABLE, "no mechanism"),
+    ConnectionLost: (IO, "no connection"),
+    TemporaryFailure: (TRY_LATER, "not now"),
+    ProtocolError: (PROTOCOL, "the server is at fault"),
+    AuthenticationFailed: (REFUSED, "refused"),
+    TokenError: (POLICY, "no token"),
+    PolicyViolation: (POLICY, "not allowed"),
+    Cancelled: (INTERRUPTED, "cancelled"),
+    SASLError: (BUG, "failed"),
 }
 
 
 def code(error: SASLError) -> int:
-    """Return the exit code for an error: that of its nearest class in the table."""
+    """Return the exit code for an error."""
     if isinstance(error, TokenError) and error.code == "missing_extra":
         return UNAVAILABLE
     if isinstance(error, TokenError) and error.retryable:
         return TRY_LATER
     if isinstance(error, TokenError) and error.needs_user:
         return REFUSED
-    return next(_CODES[family] for family in type(error).__mro__ if family in _CODES)
+    return _family(error)[0]
+
+
+def verdict(error: SASLError) -> str:
+    """Return what is said of an error before its text."""
+    return _family(error)[1]
 
 
 def public_name(error: SASLError) -> str:
@@ -91,3 +97,7 @@ def public_name(error: SASLError) -> str:
 def kind(error: SASLError) -> str | None:
     """Return the class of a refusal; for a token that could not be had, the code that says why."""
     return error.code if isinstance(error, TokenError) else error.kind
+
+
+def _family(error: SASLError) -> tuple[int, str]:
+    return next(_FAMILIES[family] for family in type(error).__mro__ if family in _FAMILIES)

@@ -17,7 +17,7 @@ from ..binding import log_in
 from ..deadline import Deadline, alarm
 from ..session import with_new_token
 from . import credentials, exits, url
-from .connection import connected, library_for, tls_context, tls_facts
+from .connection import connect, library_for, tls_context, tls_facts
 from .outcome import Outcome
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Log in, and tell what became of it."""
     outcome = Outcome()
     try:
-        with _traced(arguments.trace):
+        with _trace(arguments.trace):
             _log_in(arguments, outcome)
     except SASLError as error:
         outcome.error = error
@@ -126,7 +126,7 @@ class _Attempt:
         self._tried = False
         self._deadline = deadline
         self._context: ssl.SSLContext = tls_context(
-            arguments.ca, arguments.client_cert, lambda: credentials.asked("Passphrase of the client's key: ")
+            arguments.ca, arguments.client_cert, lambda: credentials.ask("Passphrase of the client's key: ")
         )
         self._starttls = "require"
         if arguments.allow_plaintext:
@@ -150,7 +150,7 @@ class _Attempt:
         try:
             with (
                 alarm(seconds),
-                connected(self._target, self._context, starttls=self._starttls, timeout=seconds) as conn,
+                connect(self._target, self._context, starttls=self._starttls, timeout=seconds) as conn,
             ):
                 self._outcome.connected = True
                 tls = self._outcome.tls = tls_facts(conn.sock)
@@ -199,7 +199,7 @@ _log: Final = logging.getLogger("sasl")
 
 
 @contextmanager
-def _traced(wanted: bool) -> Iterator[None]:  # noqa: FBT001 -- an option
+def _trace(wanted: bool) -> Iterator[None]:  # noqa: FBT001 -- an option
     """Show what the bindings log, on stderr: lines without their secrets."""
     if not wanted:
         yield

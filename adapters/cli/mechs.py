@@ -9,6 +9,7 @@ from sasl.text import printable
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Collection, Sequence
 
     from sasl.registry import Mechanism
 
@@ -40,11 +41,19 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(json.dumps({"mechanisms": [_as_json(row) for row in rows]}))
         return 0
-    cells = [_HEADINGS, *map(_as_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table([_HEADINGS, *map(_as_cells, rows)])
     return 0
+
+
+def print_table(rows: Sequence[tuple[str, ...]], numbers: Collection[str] = ()) -> None:
+    """Print rows of cells in columns, the headings first; the columns of `numbers` are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if heading in numbers else cell.ljust(width)
+            for heading, cell, width in zip(rows[0], row, widths, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
 
 
 def _sides(row: Mechanism) -> list[str]:

@@ -15,7 +15,7 @@ from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret
 
 from . import exits
-from .credentials import asked
+from .credentials import ask, decode_line
 from .exits import Undecodable
 
 if TYPE_CHECKING:
@@ -154,18 +154,14 @@ def _password() -> str:
         raise UsageError("no terminal, and no stdin with a password")
     if not sys.stdin.isatty():
         return _first_line()
-    password = asked("Password: ")
-    if Secret(password) != asked("The same again: "):
+    password = ask("Password: ")
+    if Secret(password) != ask("The same again: "):
         raise UsageError("the two passwords differ")
     return password
 
 
 def _first_line() -> str:
-    line = sys.stdin.buffer.readline(_LONGEST)
-    try:
-        password = line.decode("utf-8").rstrip("\r\n")
-    except UnicodeError:
-        password = None
+    password = decode_line(sys.stdin.buffer.readline(_LONGEST))
     if password is None:
         raise Undecodable("the first line of stdin is not UTF-8")
     if not password:

@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
-from sasl.errors import (
-    AuthenticationFailed,
-    Cancelled,
-    ConnectionLost,
-    MechanismUnavailable,
-    PolicyViolation,
-    ProtocolError,
-    SASLError,
-    TemporaryFailure,
-    TokenError,
-    UsageError,
-)
 from sasl.text import printable
 
 from . import exits
@@ -26,20 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from .url import Target
+    from sasl.errors import SASLError
 
-_VERDICTS: Final[Mapping[type, str]] = {
-    UsageError: "cannot try",
-    MechanismUnavailable: "no mechanism",
-    PolicyViolation: "not allowed",
-    ProtocolError: "the server is at fault",
-    AuthenticationFailed: "refused",
-    TemporaryFailure: "not now",
-    ConnectionLost: "no connection",
-    Cancelled: "cancelled",
-    TokenError: "no token",
-    SASLError: "failed",
-}
+    from .url import Target
 
 
 @final
@@ -85,13 +62,11 @@ class Outcome:
         """Return one JSON object; every key is always there."""
         import json
 
-        target, error = self.target, self.error
+        error = self.error
         return json.dumps(
             {
                 "ok": error is None,
-                "protocol": target.protocol if target else None,
-                "host": target.host if target else None,
-                "port": target.port if target else None,
+                **{name: getattr(self.target, name, None) for name in ("protocol", "host", "port")},
                 "mechanism": self.mechanism,
                 "tls": self.tls,
                 "turns": self.turns,
@@ -130,8 +105,7 @@ class Outcome:
         error = self.error
         if error is None:
             return
-        verdict = next(_VERDICTS[family] for family in type(error).__mro__ if family in _VERDICTS)
-        print(f"sasl: {verdict}: {printable(str(error))}", file=sys.stderr)
+        print(f"sasl: {exits.verdict(error)}: {printable(str(error))}", file=sys.stderr)
         if error.response_code:
             _row("code", printable(error.response_code), file=sys.stderr)
         for key, value in error.detail.items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sasl.errors import SASLError, UsageError
 
+from ..documents import replace_file, unique_members
 from ..reference import token_endpoint
 from ..reference.certificates import keep, server_context
 from ..reference.conversation import Settings
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Path | None) -> int:
     """Serve at these ports, say so, and return the signal that ended it."""
     async with AsyncExitStack() as stack:
-        ending = stack.enter_context(_ending())
+        ending = stack.enter_context(_first_signal())
         verifier, tokens = _verifier(users)
         temporary = Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-")))
         directory = temporary if tls_dir is None else tls_dir.absolute()
@@ -87,7 +88,7 @@ async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Pa
         checks: Checks = verifier
         http: dict[str, Any] = {}
         if "http" in ports:
-            with _named("http", ports):
+            with _name_port("http", ports):
                 endpoint = stack.enter_context(token_endpoint.running(host=_HOST, port=ports["http"]))
             checks = endpoint.checks(verifier)
             http = {"http": {"url": endpoint.url, "credentials": _credentials(endpoint, users, temporary)}}
@@ -95,7 +96,7 @@ async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Pa
         stack.push_async_callback(listening.stop)
         ready: dict[str, Any] = {}
         for name in filter(ports.__contains__, _MAIL):
-            with _named(name, ports):
+            with _name_port(name, ports):
                 server = await listening.endpoint(name)
             ready[name] = {"host": server.host, "port": server.port, "tls_port": server.tls_port}
         ready |= {**http, "ca": str(directory / "ca.pem"), "users": dict(users), "tokens": dict(tokens)}
@@ -107,7 +108,7 @@ async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Pa
 
 
 @contextmanager
-def _ending() -> Iterator[asyncio.Future[int]]:
+def _first_signal() -> Iterator[asyncio.Future[int]]:
     """Take the signals that ask for the end: the future gets the first, later ones change nothing."""
     loop = asyncio.get_running_loop()
     first: asyncio.Future[int] = loop.create_future()
@@ -116,10 +117,10 @@ def _ending() -> Iterator[asyncio.Future[int]]:
         if not first.done():
             first.set_result(number)
 
-    def came(number: int, _frame: object) -> None:
+    def on_signal(number: int, _frame: object) -> None:
         loop.call_soon_threadsafe(note, number)
 
-    before = {number: signal.signal(number, came) for number in _signals()}
+    before = {number: signal.signal(number, on_signal) for number in _signals()}
     try:
         yield first
     finally:
@@ -161,13 +162,12 @@ def _verifier(users: Mapping[str, str]) -> tuple[Verifier, Mapping[Any, str]]:
 def _credentials(endpoint: TokenEndpoint, users: Mapping[str, str], directory: Path) -> str:
     """Write the file by which the first user gets tokens; return its name."""
     path = directory / "credentials.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(endpoint.authorized_user(next(iter(users)))), "utf-8")
+    replace_file(path, json.dumps(endpoint.authorized_user(next(iter(users)))).encode())
     return str(path)
 
 
 @contextmanager
-def _named(name: str, ports: Mapping[str, int]) -> Iterator[None]:
+def _name_port(name: str, ports: Mapping[str, int]) -> Iterator[None]:
     """Say which port it is that cannot be had."""
     try:
         yield
@@ -192,7 +192,7 @@ def _read_users(path: Path) -> Mapping[str, str]:
         raise exits.Misconfigured(f"--users: {failure or f'more than {_LARGEST_FILE} octets'}")
     users: Any = None
     try:
-        users = json.loads(octets.decode("utf-8-sig"), object_pairs_hook=_each_once)
+        users = json.loads(octets.decode("utf-8-sig"), object_pairs_hook=unique_members)
     except (ValueError, RecursionError):
         failure = "not JSON in UTF-8, or a name that comes twice"
     if failure:
@@ -200,13 +200,6 @@ def _read_users(path: Path) -> Mapping[str, str]:
     if not isinstance(users, dict) or not users or not all(isinstance(password, str) for password in users.values()):
         raise exits.Misconfigured("--users: a JSON object is wanted, names to passwords, and one user at least")
     return users
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError
-    return found
 
 
 def _port(text: str) -> int:

@@ -6,7 +6,6 @@ import os
 import secrets
 import ssl
 import sys
-import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final, final
 from sasl.errors import UsageError
 from sasl.value import value
 
+from ..documents import replace_file
 from ..verifiers.certificate import SMTP_UTF8_MAILBOX
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Certificates:
 
     def write(self, directory: Path) -> None:
         """Write ca.pem, server.pem and server.key, the key for the owner's eyes only."""
-        _write(directory / "ca.pem", self.authority, mode=0o644)
-        _write(directory / "server.pem", self.chain, mode=0o644)
-        _write(directory / "server.key", self.key, mode=0o600)
+        replace_file(directory / "ca.pem", self.authority, mode=0o644)
+        replace_file(directory / "server.pem", self.chain, mode=0o644)
+        replace_file(directory / "server.key", self.key)
 
 
 def keep(directory: Path) -> None:
@@ -69,8 +69,8 @@ def keep(directory: Path) -> None:
     from here, OSError if the directory cannot be used.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(directory):
-        if not _good(directory):
+    with _lock(directory):
+        if not _is_good(directory):
             issue().write(directory)
 
 
@@ -226,17 +226,12 @@ def write_pair(directory: Path, certificate: bytes, key: bytes) -> tuple[Path, P
     """Write a certificate and its key into a directory, beside those that are there; return the two files."""
     serial = secrets.token_hex(8)
     paths = directory / f"client-{serial}.pem", directory / f"client-{serial}.key"
-    _write(paths[0], certificate, mode=0o644)
-    _write(paths[1], key, mode=0o600)
+    replace_file(paths[0], certificate, mode=0o644)
+    replace_file(paths[1], key)
     return paths
 
 
-def client_context(ca_file: Path) -> ssl.SSLContext:
-    """Return a client's side of TLS that trusts this CA and no other."""
-    return ssl.create_default_context(cafile=ca_file)
-
-
-def _good(directory: Path) -> bool:
+def _is_good(directory: Path) -> bool:
     """Whether a directory holds certificates of `issue` that belong together and are good for a while."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
@@ -276,21 +271,8 @@ def _is_ours(directory: Path) -> bool:
     return True
 
 
-def _write(path: Path, octets: bytes, *, mode: int) -> None:
-    """Write a file whole or not at all, in place of whatever stood there, be it a link."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # for the owner only
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(octets)
-        os.chmod(name, mode)  # noqa: PTH101 -- a name is what mkstemp gives
-        os.replace(name, path)  # noqa: PTH105
-    except BaseException:
-        os.unlink(name)  # noqa: PTH108
-        raise
-
-
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _lock(directory: Path) -> Iterator[None]:
     """Let no other process that keeps certificates there do so at the same time."""
     if sys.platform == "win32":  # pragma: no cover -- has no such locks
         yield

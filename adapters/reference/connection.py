@@ -16,13 +16,13 @@ _HIGH_WATER: Final = 262_144  # octets read ahead of whoever reads lines; then t
 class Connection(asyncio.Protocol):
     """The server's end of one connection.
 
-    `started` is called once, with this connection, when the peer is there. A lost connection is no error here:
+    `begin` is called once, with this connection, when the peer is there. A lost connection is no error here:
     reading gives b"" then and writing does nothing, so every dialogue just comes to its end.
     """
 
-    def __init__(self, started: Callable[[Connection], None]) -> None:
+    def __init__(self, begin: Callable[[Connection], None]) -> None:
         self.tls = False
-        self._started = started
+        self._begin = begin
         self._transport: asyncio.Transport | None = None  # None once the connection is lost
         self._buffer = bytearray()
         self._eof = False
@@ -48,7 +48,8 @@ class Connection(asyncio.Protocol):
             seen = len(self._buffer)
             if not await self._wait():
                 return b""
-        line = self._take(end + 1)
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
         if not kept and len(line) <= longest:
             return line
         return (kept or line[:longest]) + (b"\r\n" if line.endswith(b"\r\n") else b"\n")
@@ -105,19 +106,19 @@ class Connection(asyncio.Protocol):
         self._transport.close()
         try:
             async with asyncio.timeout(grace):
-                await self.closed()
+                await self.wait_closed()
         except TimeoutError:
             pass
         finally:
             self.abort()
-        await self.closed()
+        await self.wait_closed()
 
     def abort(self) -> None:
         """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
-    async def closed(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the connection has come to its end."""
         await asyncio.shield(self._closed)
 
@@ -128,7 +129,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- create_server() gives no other
         self._transport = transport
         transport.pause_reading()  # until somebody wants a line: a TLS handshake may come first
-        self._started(self)
+        self._begin(self)
 
     def data_received(self, data: bytes) -> None:
         """Keep what came, wake whoever waits for it, and hold the peer back if nobody does."""
@@ -160,11 +161,6 @@ class Connection(asyncio.Protocol):
         _wake(self._room)
 
     # --- helpers
-
-    def _take(self, octets: int) -> bytes:
-        taken = bytes(self._buffer[:octets])
-        del self._buffer[:octets]
-        return taken
 
     async def _wait(self) -> bool:
         """Wait for octets; False if none will come."""

@@ -223,18 +223,18 @@ class Conversation(ABC):
         self._lines += bool(line)
         return line
 
-    def too_long(self, line: bytes) -> bool:
+    def is_too_long(self, line: bytes) -> bool:
         """Whether a line is one that was cut. The wires see that for themselves."""
         return len(line) > self._longest
 
     def note(self, shown: str) -> None:
         """Put what the client sent into the transcript."""
-        self.transcript.append(("C", _shown(shown)))
+        self.transcript.append(("C", _excerpt(shown)))
 
     async def say(self, *lines: str | Line) -> None:
         """Send lines, all of them in one write."""
         sent = [text if isinstance(text, Line) else plain_line(text) for text in lines]
-        self.transcript += [("S", _shown(line.shown)) for line in sent]
+        self.transcript += [("S", _excerpt(line.shown)) for line in sent]
         self.connection.write(b"".join(line.octets for line in sent))
         await self.connection.drain()
 
@@ -242,7 +242,7 @@ class Conversation(ABC):
         """Run the login that a command line begins; `command` is how it begins, up to the mechanism."""
         arguments = line.rstrip(b"\r\n")[len(command) :]
         word, _, message = arguments.removeprefix(b" ").partition(b" ")
-        name = _known(word) if arguments.startswith(b" ") else ""
+        name = _mechanism_name(word) if arguments.startswith(b" ") else ""
         if name:
             self.note(f"{command} {name} {_message(message)}" if message else f"{command} {name}")
         else:
@@ -261,7 +261,7 @@ class Conversation(ABC):
         """Run the login that a command line begins; `shown` says how the lines that follow it are noted."""
         begun = self._lines - 1
         try:
-            said = await self._settled(wire, wire.receive(line))
+            said = await self._settle(wire, wire.receive(line))
             while wire.result is None:
                 if said is not None:
                     await self.say(said)
@@ -269,7 +269,7 @@ class Conversation(ABC):
                 if not line:
                     return
                 self.note(shown(line.rstrip(b"\r\n")))
-                said = await self._settled(wire, wire.receive(line))
+                said = await self._settle(wire, wire.receive(line))
         finally:
             self._record(name, wire, initial=initial, turns=self._lines - begun)
         assert said is not None  # noqa: S101 -- a wire that has its result has something to say
@@ -278,7 +278,7 @@ class Conversation(ABC):
     async def log_in(self, name: str, wire: Server, line: bytes, *, turns: int = 1) -> None:
         """Take one line of a login that answers each of them by a line of text: APOP, USER, PASS."""
         try:
-            said = await self._settled(wire, wire.receive(line))
+            said = await self._settle(wire, wire.receive(line))
         finally:
             if wire.result is not None or wire.exchange is not None:  # else the password is still to come
                 self._record(name, wire, initial=False, turns=turns)
@@ -315,7 +315,7 @@ class Conversation(ABC):
         known = known_options(row)
         return {name: told for name, told in ours.items() if name in known} | dict(options_for(self.verifier, row))
 
-    async def _settled(self, wire: Server, said: Line | Question | None) -> Line | None:
+    async def _settle(self, wire: Server, said: Line | Question | None) -> Line | None:
         """Answer the wire's questions until it has a line to send, or wants to read one."""
         while isinstance(said, Question):
             assert wire.exchange is not None  # noqa: S101 -- a question comes from one
@@ -370,7 +370,7 @@ class _Options(Mapping[str, Mapping[str, Any]]):
         return len(known_mechanisms())
 
 
-def _known(word: bytes) -> str:
+def _mechanism_name(word: bytes) -> str:
     """The name of a mechanism; "" for what is none: a client that is out of step may have sent a secret there."""
     try:
         return lookup(word).name
@@ -384,15 +384,11 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 def _message(text: bytes) -> str:
     """How a line of an exchange is shown: by the size of what it holds."""
     if text in (b"*", b"="):
-        return _text(text)
+        return text.decode("ascii")
     if len(text) % 4 == 0 and _BASE64.fullmatch(text):
         return f"<{len(text) // 4 * 3 - text.count(b'=')} octets>"
     return octets(text)
 
 
-def _text(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
-
-
-def _shown(text: str) -> str:
+def _excerpt(text: str) -> str:
     return printable(text, limit=_SHOWN, instead="?")

@@ -9,19 +9,20 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
 from sasl.errors import UsageError
-from sasl.steps import Accepted, CheckToken, Rejected
+from sasl.steps import CheckToken
 from sasl.value import value
 
+from ..documents import parse_object
 from .checks import options_for
+from .verifier import judge_token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -141,7 +142,7 @@ class TokenEndpoint:
     def authorized_user(self, user: str) -> dict[str, str]:
         """Return the content of a file of Google's type "authorized_user", with a new refresh token of a user's."""
         client_id, client_secret = self._client
-        token = _made_up()
+        token = _new_token()
         with self._lock:
             self._consents.append(_Consent(user, _hash(token)))
         return {
@@ -185,7 +186,7 @@ class TokenEndpoint:
     def expire(self, token: str) -> None:
         """Let an access token be over. Raises UsageError for one that is not from here."""
         with self._lock:
-            self._known(token).expires_at = 0.0
+            self._access(token).expires_at = 0.0
 
     def revoke(self, token: str) -> None:
         """Revoke an access token, or a refresh token with all that came of it. Raises UsageError for another."""
@@ -195,7 +196,7 @@ class TokenEndpoint:
                 if hashed == consent.current:
                     consent.revoked = True
                     return
-            self._known(token).revoked = True
+            self._access(token).revoked = True
 
     def checks(self, verifier: Checks) -> Checks:
         """Put this endpoint's verdict on tokens before that of a verifier; for `checks=` of the mail servers."""
@@ -209,7 +210,7 @@ class TokenEndpoint:
             access = self._tokens.get(_hash(token.reveal()))
         return None if access is None else (access.user, access.state)
 
-    def granted(self, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[str, dict[str, Any]]:
+    def grant(self, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[str, dict[str, Any]]:
         """Return whose token was asked for, and the answer. Raises Refusal."""
         match form.get("grant_type"):
             case None:
@@ -224,7 +225,7 @@ class TokenEndpoint:
     def _by_refresh_token(
         self, form: Mapping[str, str], client: tuple[str | None, str | None]
     ) -> tuple[str, dict[str, Any]]:
-        if not _same(":".join(part or "" for part in client), ":".join(self._client)):
+        if not hmac.compare_digest(_hash(":".join(part or "" for part in client)), _hash(":".join(self._client))):
             raise Refusal("invalid_client", "The OAuth client was not found.", 401)
         token = form.get("refresh_token")
         if not token:
@@ -240,13 +241,13 @@ class TokenEndpoint:
                 raise Refusal("invalid_grant", "Token has been expired or revoked.")
             answer = self._answer(consent.user, consent)
             if self.rotates:
-                answer["refresh_token"] = rotated = _made_up()
+                answer["refresh_token"] = rotated = _new_token()
                 consent.former.add(consent.current)
                 consent.current = _hash(rotated)
         return consent.user, answer
 
     def _by_assertion(self, form: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-        claims = self._verified(form.get("assertion", ""))
+        claims = self._claims(form.get("assertion", ""))
         issuer, subject = claims["iss"], claims.get("sub", claims["iss"])
         if not isinstance(subject, str) or not subject:
             raise Refusal("invalid_grant", "Invalid impersonation sub field.")
@@ -257,18 +258,18 @@ class TokenEndpoint:
             raise Refusal("unauthorized_client", "Client is unauthorized to act for this subject.", 401)
         return subject, self._answer(subject, None)
 
-    def _verified(self, assertion: str) -> dict[str, Any]:
+    def _claims(self, assertion: str) -> dict[str, Any]:
         """Return the claims of an assertion that is signed, meant for here, and of now (RFC 7523 section 3)."""
         match [_base64url(part) for part in assertion.split(".")]:
             case [bytes(header), bytes(payload), bytes(signature)]:
-                head, claims = _object(header), _object(payload)
+                head, claims = (parse_object(part, unique=True) or {} for part in (header, payload))
             case _:
                 raise Refusal("invalid_grant", "Not a valid JWT.")
         issuer = claims.get("iss")
         account = self._accounts.get(issuer) if isinstance(issuer, str) else None
         if head.get("alg") != "RS256" or "crit" in head or account is None or head.get("kid") != account.key_id:
             raise Refusal("invalid_grant", "Invalid JWT: no such account or key, or another algorithm than RS256.")
-        if not _signed(account.key, signature, assertion.rpartition(".")[0]):
+        if not _is_signed(account.key, signature, assertion.rpartition(".")[0]):
             raise Refusal("invalid_grant", "Invalid JWT Signature.")
         if claims.get("aud") not in (self.url, _GOOGLE):
             raise Refusal("invalid_grant", "Invalid JWT: it is meant for somebody else.")
@@ -284,12 +285,12 @@ class TokenEndpoint:
         return {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime, "scope": MAIL}
 
     def _issue(self, user: str, consent: _Consent | None, lifetime: float) -> str:
-        token = _made_up()
+        token = _new_token()
         with self._lock:
             self._tokens[_hash(token)] = _Access(user, time.time() + lifetime, consent)
         return token
 
-    def _known(self, token: str) -> _Access:
+    def _access(self, token: str) -> _Access:
         access = self._tokens.get(_hash(token))
         if access is None:
             raise UsageError("this token is not from here")
@@ -310,30 +311,18 @@ class _Checks:
 
     def __call__(self, question: Question) -> Any:
         verdict = self._endpoint.verdict(question.token) if isinstance(question, CheckToken) else None
-        if verdict is None:
-            return self._verifier(question)
-        user, state = verdict
-        if state == "good":
-            return Accepted(user)
-        detail = {"scope": MAIL}
-        if state == "expired":
-            return Rejected("the token has expired", "expired", detail)
-        return Rejected("the token was revoked", detail=detail)
+        return self._verifier(question) if verdict is None else judge_token(*verdict, MAIL)
 
 
 # --- helpers
 
 
-def _made_up() -> str:
+def _new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(_hash(one), _hash(other))
 
 
 def _base64url(text: str) -> bytes | None:
@@ -347,23 +336,7 @@ def _base64url(text: str) -> bytes | None:
     return octets if base64.urlsafe_b64encode(octets).rstrip(b"=") == text.encode() else None
 
 
-def _object(octets: bytes) -> dict[str, Any]:
-    """Return a JSON object, an empty one for what is none or names a member twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError
-        return found
-
-    try:
-        document = json.loads(octets.decode("utf-8"), object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-
-
-def _signed(key: Any, signature: bytes, text: str) -> bool:
+def _is_signed(key: Any, signature: bytes, text: str) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding

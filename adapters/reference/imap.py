@@ -66,11 +66,11 @@ class ImapConversation(Conversation):
         if match is not None and match[2].upper() == b"AUTHENTICATE":
             await self.authenticate(line, f"{match[1].decode('ascii')} AUTHENTICATE")
             return
-        if match is None or self.too_long(line):
+        if match is None or self.is_too_long(line):
             self.note(octets(text))
             tagged = _TAGGED.match(text)
             tag = tagged[1].decode("ascii") if tagged else "*"
-            await self.say(_unknown(tag, "Line too long" if self.too_long(line) else "Not a command"))
+            await self.say(_unknown(tag, "Line too long" if self.is_too_long(line) else "Not a command"))
             return
         tag, verb = match[1].decode("ascii"), match[2].upper()
         if verb == b"LOGIN":
@@ -92,7 +92,7 @@ class ImapConversation(Conversation):
             self.over = True
             await self.say("* BYE Bye", f"{tag} OK Logged out")
         else:
-            untagged = [f"* {response}" for response in self._untagged(verb, arguments)]
+            untagged = [f"* {response}" for response in self._untagged_responses(verb, arguments)]
             await self.say(*untagged, f"{tag} {self._result(verb, arguments)}")
 
     # --- commands
@@ -105,7 +105,7 @@ class ImapConversation(Conversation):
             return "Select a mailbox first"
         return ""
 
-    def _untagged(self, verb: bytes, arguments: list[bytes]) -> list[str]:
+    def _untagged_responses(self, verb: bytes, arguments: list[bytes]) -> list[str]:
         match verb:
             case b"CAPABILITY":
                 return [f"CAPABILITY {' '.join(self._capabilities())}"]

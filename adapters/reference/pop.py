@@ -55,7 +55,7 @@ class PopConversation(Conversation):
         if _AUTH.match(line):
             await self.authenticate(line, "AUTH")
             return
-        if self.too_long(line):
+        if self.is_too_long(line):
             self.note(octets(line))
             await self.say("-ERR Line too long")
             return

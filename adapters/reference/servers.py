@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
+import ssl
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 from sasl.errors import UsageError
 from sasl.value import field, value
 
-from .certificates import ADDRESSES, Authority, client_context, issue, server_context, write_pair
+from .certificates import ADDRESSES, Authority, issue, server_context, write_pair
 from .connection import Connection
 from .conversation import DEFAULT_SETTINGS, Conversation, Settings
 from .imap import ImapConversation
@@ -23,7 +25,6 @@ from .smtp import SmtpConversation
 from .verifier import TOKEN_STATES, TokenState, Users, Verifier
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from .checks import Checks
@@ -79,7 +80,7 @@ class Servers:
 
     def client_context(self) -> ssl.SSLContext:
         """Return a new TLS context for a client, which trusts these servers and nobody else."""
-        return client_context(self.ca_file)
+        return ssl.create_default_context(cafile=self.ca_file)
 
     def client_certificate(self, user: str, *, common_name: bool = False) -> tuple[Path, Path]:
         """Make a client certificate that names a user, whom the servers need not know; return its file and its key's.
@@ -207,7 +208,7 @@ class Listening:
         return Endpoint(protocol, self._host, port, tls_port, sessions)
 
     async def _open(self, protocol: str, sessions: deque[Conversation], *, implicit_tls: bool) -> int:
-        def started(connection: Connection) -> None:
+        def begin(connection: Connection) -> None:
             session = _CONVERSATIONS[protocol](connection, self._verifier, self._settings, self._context, port=port)
             sessions.append(session)
             task = loop.create_task(session.run(implicit_tls=implicit_tls))
@@ -216,7 +217,7 @@ class Listening:
 
         loop = asyncio.get_running_loop()
         wanted = self._ports.get(protocol + "s" if implicit_tls else protocol, 0)
-        listener = await loop.create_server(lambda: Connection(started), self._host, wanted, backlog=_BACKLOG)
+        listener = await loop.create_server(lambda: Connection(begin), self._host, wanted, backlog=_BACKLOG)
         self._listeners.append(listener)
         port: int = listener.sockets[0].getsockname()[1]
         return port
@@ -237,7 +238,7 @@ class Listening:
             await asyncio.gather(*dialogues, return_exceptions=True)
             for task, connection in dialogues.items():
                 connection.abort()  # a task that was cancelled before it began has closed nothing
-                await connection.closed()
+                await connection.wait_closed()
                 self._dialogues.pop(task, None)
         for listener in self._listeners:
             await listener.wait_closed()
@@ -253,8 +254,6 @@ def _loopback(host: str) -> str:
 
 def known_tokens(users: Users, tokens: Mapping[TokenState, str], verifier: Verifier) -> Mapping[TokenState, str]:
     """Make the first user's tokens known; return them by their state."""
-    import secrets
-
     if wrong := set(tokens) - set(TOKEN_STATES):
         raise UsageError(f"a token is one of {', '.join(TOKEN_STATES)}, not {', '.join(map(repr, sorted(wrong)))}")
     if not users:

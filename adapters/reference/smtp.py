@@ -18,6 +18,7 @@ _LARGEST_MESSAGE: Final = 10_485_760  # octets
 _MOST_RECIPIENTS: Final = 100
 _AUTH: Final = re.compile(rb"AUTH\b", re.IGNORECASE)  # malformed or not, it is the wire's
 _PATH: Final = re.compile(r"(FROM|TO): ?<([^<>\s]*)>(?: (.+))?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"[0-9]{1,20}")  # RFC 1870 section 3
 _PARAMETERS: Final = frozenset({"SIZE", "BODY", "AUTH"})
 _KNOWN: Final = frozenset(
     {b"EHLO", b"HELO", b"NOOP", b"RSET", b"QUIT", b"STARTTLS", b"MAIL", b"RCPT", b"DATA", b"VRFY"}
@@ -59,17 +60,17 @@ class SmtpConversation(Conversation):
         verb = verb.upper()
         if _AUTH.match(line):
             await self._auth(line)
-        elif self.too_long(line):
+        elif self.is_too_long(line):
             self.note(octets(line))
             await self.say("500 5.5.6 Line too long")
         elif verb in _KNOWN:
             self.note(line.decode("utf-8", "replace").rstrip("\r\n"))
-            await self._known(verb, rest.strip(), line)
+            await self._obey(verb, rest.strip(), line)
         else:
             self.note(octets(line.rstrip(b"\r\n")))
             await self.say("502 5.5.1 Not implemented" if verb in _NOT_HERE else "500 5.5.1 Unknown command")
 
-    async def _known(self, verb: bytes, rest: bytes, line: bytes) -> None:
+    async def _obey(self, verb: bytes, rest: bytes, line: bytes) -> None:
         match verb:
             case b"EHLO" | b"HELO":
                 await self._greet(verb, rest)
@@ -139,10 +140,13 @@ class SmtpConversation(Conversation):
 
     def _mail_parameters(self, parameters: str) -> str | None:
         """Take the parameters of MAIL; return a refusal, or None."""
-        if any(word.partition("=")[0].upper() not in _PARAMETERS for word in parameters.split()):
+        words = parameters.split()
+        if any(word.partition("=")[0].upper() not in _PARAMETERS for word in words):
             return "555 5.5.4 SIZE, BODY and AUTH are all that MAIL takes"
-        size = re.search(r"(?:^| )SIZE=([0-9]{1,20})(?: |$)", parameters, re.IGNORECASE)
-        if size and int(size[1]) > _LARGEST_MESSAGE:
+        sizes = [word[5:] for word in words if word[:4].upper() == "SIZE"]
+        if len(sizes) > 1 or not all(_SIZE.fullmatch(size) for size in sizes):
+            return "501 5.5.4 SIZE is a number of up to 20 digits, and stands there once"
+        if sizes and int(sizes[0]) > _LARGEST_MESSAGE:
             return "552 5.3.4 Too large"
         try:
             self.authenticated_as = mail_auth(parameters)

@@ -95,7 +95,7 @@ class _Server(ThreadingMixIn, TCPServer):
         self._connections.discard(request)
         super().shutdown_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- socketserver's names for them
         """Log a bug by its type and place; a client that goes away is none."""
         error = sys.exception()
         if error is None or isinstance(error, OSError):
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if self.headers.get_content_type() != "application/x-www-form-urlencoded" or duplicates:
                 raise Refusal("invalid_request", "a form is wanted, and each of its fields once")
-            user, answer = endpoint.granted(form, _basic(self.headers.get("Authorization")))
+            user, answer = endpoint.grant(form, _basic(self.headers.get("Authorization")))
         except Refusal as no:
             endpoint.requests.append(Asked(self.path, grant, no.error))
             self._refuse(no)

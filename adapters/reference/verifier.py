@@ -26,7 +26,7 @@ from sasl.steps import (
 )
 from sasl.value import value
 
-from ..verifiers.certificate import folded, identities
+from ..verifiers.certificate import fold_domain, identities
 from .certificates import LOCAL
 from .checks import known_options
 
@@ -190,16 +190,13 @@ class Verifier:
     def _keys(self, hash_name: str) -> Mapping[str, ScramKeys]:
         """Return the keys of all users with passwords, derived when the first of them, or a stranger, is asked for."""
         if hash_name not in self._derived:
-            self._derived[hash_name] = {
-                name: self._derive(name, credential, hash_name)
-                for name, credential in self._users.items()
-                if isinstance(credential, Secret)
-            }
+            keys: dict[str, ScramKeys] = {}
+            for name, credential in self._users.items():
+                if isinstance(credential, Secret):
+                    salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
+                    keys[name] = ScramKeys.derive(credential, hash_name, salt=salt, iterations=ITERATIONS)
+            self._derived[hash_name] = keys
         return self._derived[hash_name]
-
-    def _derive(self, name: str, password: Secret, hash_name: str) -> ScramKeys:
-        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
-        return ScramKeys.derive(password, hash_name, salt=salt, iterations=ITERATIONS)
 
     # --- certificates and tokens
 
@@ -233,14 +230,19 @@ class Verifier:
         for token in self._tokens:  # all of them, whichever it is
             if token.value == presented:
                 found = token
-        detail = {"scope": SCOPE}
         if found is None:
-            return Rejected("unknown token", detail=detail)
-        if found.state == "expired":
-            return Rejected("the token has expired", "expired", detail)
-        if found.state == "revoked":
-            return Rejected("the token was revoked", detail=detail)
-        return Accepted(found.user)
+            return Rejected("unknown token", detail={"scope": SCOPE})
+        return judge_token(found.user, found.state, SCOPE)
+
+
+def judge_token(user: str, state: TokenState, scope: str) -> Answer:
+    """Answer CheckToken for a token that is known; an error challenge asks for `scope`."""
+    detail = {"scope": scope}
+    if state == "expired":
+        return Rejected("the token has expired", "expired", detail)
+    if state == "revoked":
+        return Rejected("the token was revoked", detail=detail)
+    return Accepted(user)
 
 
 def _credential(value: str | ScramKeys) -> Secret | ScramKeys:
@@ -258,7 +260,7 @@ def _stand_in(credential: Secret | ScramKeys | None) -> Secret | ScramKeys:
 
 def _mailbox(name: str) -> str:
     """Return the mailbox of a user as certificates name it; of one whose name has no domain, at localhost."""
-    return folded(name) if "@" in name else f"{name}@{LOCAL}"
+    return fold_domain(name) if "@" in name else f"{name}@{LOCAL}"
 
 
 def _authorize(identity: str, authzid: str | None) -> Answer:

@@ -10,19 +10,20 @@ import json
 import os
 import stat
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from sasl.errors import TokenError
+
+from ..documents import parse_object, replace_file
 
 if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 _LARGEST: Final = 65_536  # octets
 _PAUSE: Final = 0.02  # seconds
@@ -38,7 +39,7 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         failure = bad_file(f"cannot be read: {error.strerror}")
     else:
-        document = _parsed(octets)
+        document = parse_object(octets) if len(octets) <= _LARGEST else None
         if document is not None:
             return document
         failure = bad_file("holds no object of JSON")
@@ -50,6 +51,11 @@ def bad_file(what: str) -> TokenError:
     return TokenError(f"the file with Google's credentials {what}", code="bad_file")
 
 
+def not_stored(why: str) -> TokenError:
+    """What to raise where a new refresh token is lost."""
+    return TokenError(f"the new refresh token could not be stored ({why}); the old one may be void", code="not_stored")
+
+
 def replace(path: Path, document: Mapping[str, Any]) -> None:
     """Write a file anew, for the owner's eyes only: whoever reads it has the old text or the new one.
 
@@ -57,31 +63,15 @@ def replace(path: Path, document: Mapping[str, Any]) -> None:
     """
     path = path.resolve()  # a link stays one
     try:
-        _replace(path, json.dumps(document, indent=2) + "\n")
+        replace_file(path, json.dumps(document, indent=2).encode() + b"\n")
         return
     except OSError as error:
-        reason = error.strerror
-    raise TokenError(
-        f"the new refresh token could not be stored ({reason}); the old one may be void", code="not_stored"
-    )
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # of mode 0600
-    temporary = Path(name)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 -- it is open already
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
+        failure = not_stored(str(error.strerror))
+    raise failure
 
 
 @contextmanager
-def locked(path: Path, seconds: float) -> Iterator[None]:
+def lock(path: Path, seconds: float) -> Iterator[None]:
     """Keep other processes that ask for this lock out; not on Windows.
 
     Raises TokenError if one holds it for that many seconds.
@@ -90,7 +80,7 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
         yield
         return
     deadline = time.monotonic() + seconds
-    while (file := _lock(path)) is None:
+    while (file := _try_lock(path)) is None:
         if time.monotonic() > deadline:
             raise TokenError("another process holds the file with Google's credentials", code="locked", retryable=True)
         time.sleep(_PAUSE)
@@ -98,7 +88,7 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
         yield
 
 
-def _lock(path: Path) -> IO[bytes] | None:
+def _try_lock(path: Path) -> IO[bytes] | None:
     """Return the file under a lock, or None if somebody else has it, or has replaced the file meanwhile."""
     try:
         file = path.open("rb")
@@ -116,13 +106,3 @@ def _lock(path: Path) -> IO[bytes] | None:
         file.close()
         return None
     raise bad_file(f"cannot be read: {reason}")
-
-
-def _parsed(octets: bytes) -> dict[str, Any] | None:
-    if len(octets) > _LARGEST:
-        return None
-    try:
-        document = json.loads(octets.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None

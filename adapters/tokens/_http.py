@@ -7,7 +7,6 @@ environment for a proxy and follows no redirect.
 from __future__ import annotations
 
 import io
-import json
 import re
 import socket
 import ssl
@@ -21,6 +20,7 @@ from sasl.text import printable
 from sasl.value import value
 
 from ..deadline import Deadline, TimedReader
+from ..documents import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,14 +96,14 @@ class Request:
         try:
             return self._answer(url, method, body, headers, seconds if timeout is None else min(timeout, seconds))
         except BaseException as error:
-            failure = bare(error)
+            failure = _explain(error)
         del body, headers  # the frames of an error do not show what was sent, nor do those of an interruption
         raise failure
 
     def _answer(
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, seconds: float
     ) -> Response:
-        response = self._send(url, method, body, headers or {}, seconds)
+        response = self._exchange(url, method, body, headers or {}, Deadline(seconds))
         status = response.status
         if status == 200:
             if body is not None and _content_type(headers) == _FORM:
@@ -113,25 +113,6 @@ class Request:
             raise _refusal(status, response.data, body)
         return response
 
-    def _send(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], seconds: float) -> Response:
-        try:
-            return self._exchange(url, method, body, headers, Deadline(seconds))
-        except TokenError as error:
-            failure = error
-        except TimeoutError:
-            failure = TokenError("the token endpoint did not answer in time", code="timeout", retryable=True)
-        except ssl.SSLCertVerificationError as error:
-            said = f"the certificate of the token endpoint is not trusted: {error.verify_message}"
-            failure = TokenError(said, code="certificate")
-        except (OSError, IncompleteRead) as error:
-            said = f"the connection to the token endpoint failed with {type(error).__name__}"
-            failure = TokenError(said, code="unreachable", retryable=True)
-        except HTTPException:
-            failure = _bad("speaks no HTTP")
-        except ValueError:  # of the name lookup
-            failure = _bad_endpoint("is no URL")
-        raise failure
-
     def _exchange(
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
     ) -> Response:
@@ -140,13 +121,13 @@ class Request:
         connection = HTTPConnection(parts.netloc)
         connection.set_debuglevel(0)  # whoever turned it on for all of them would see the refresh token
         try:
-            with self._connected(parts, deadline) as sock:
+            with self._connect(parts, deadline) as sock:
                 connection.sock = _Timed(sock, deadline)  # all that it uses of a socket
                 connection.request(method, target, body, {**headers, "Host": parts.netloc, "Connection": "close"})
                 with connection.getresponse() as response:
                     data = response.read(_LARGEST + 1)
                     if len(data) > _LARGEST:
-                        raise _bad(f"sent more than {_LARGEST} octets")
+                        raise _bad_response(f"sent more than {_LARGEST} octets")
                     if response.length:
                         raise ConnectionResetError  # http.client does not say that a part is missing
                     names = {name.lower(): value for name, value in response.getheaders()}
@@ -154,9 +135,9 @@ class Request:
         finally:
             connection.close()
 
-    def _connected(self, parts: SplitResult, deadline: Deadline) -> socket.socket:
+    def _connect(self, parts: SplitResult, deadline: Deadline) -> socket.socket:
         tls = parts.scheme == "https"
-        sock = _opened(parts.hostname, parts.port or (443 if tls else 80), deadline)
+        sock = _open(parts.hostname, parts.port or (443 if tls else 80), deadline)
         if not tls:
             return sock
         try:
@@ -168,6 +149,23 @@ class Request:
             raise
 
 
+def _explain(error: BaseException) -> BaseException:
+    """What a failure means: a TokenError; of what is no failure of a connection, itself, without its frames."""
+    if isinstance(error, TimeoutError):
+        return TokenError("the token endpoint did not answer in time", code="timeout", retryable=True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = f"the certificate of the token endpoint is not trusted: {error.verify_message}"
+        return TokenError(said, code="certificate")
+    if isinstance(error, OSError | IncompleteRead):
+        said = f"the connection to the token endpoint failed with {type(error).__name__}"
+        return TokenError(said, code="unreachable", retryable=True)
+    if isinstance(error, HTTPException):
+        return _bad_response("speaks no HTTP")
+    if isinstance(error, ValueError):  # of the name lookup
+        return _bad_endpoint("is no URL")
+    return bare(error)
+
+
 def seconds_of(request: object) -> float:
     """Return the seconds that a request may take now, `TIMEOUT` for one of others' that does not say."""
     timeout = getattr(request, "timeout", None)
@@ -175,7 +173,7 @@ def seconds_of(request: object) -> float:
     return seconds if isinstance(seconds, int | float) else TIMEOUT
 
 
-def _opened(host: str | None, port: int, deadline: Deadline) -> socket.socket:
+def _open(host: str | None, port: int, deadline: Deadline) -> socket.socket:
     """Connect to the first address that answers. Each has its share of the time: one may be silent."""
     failure = OSError("no address")
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -246,36 +244,28 @@ def _bad_endpoint(what: str) -> TokenError:
     return TokenError(f"the token endpoint {what}", code="bad_endpoint")
 
 
-def _bad(what: str) -> TokenError:
+def _bad_response(what: str) -> TokenError:
     """What is no answer of a token endpoint. Not retryable: mostly it is the wrong URL."""
     return TokenError(f"the token endpoint {what}", code="bad_response")
 
 
-def _document(data: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
 def _check(data: bytes) -> None:
     """Raise TokenError for a yes that grants nothing (RFC 6749 section 5.1), before google-auth keeps a part of it."""
-    document = _document(data)
+    document = parse_object(data)
     if document is None:
-        raise _bad("said yes with what is no JSON object")
+        raise _bad_response("said yes with what is no JSON object")
     token, kind = document.get("access_token"), document.get("token_type", "Bearer")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise _bad("said yes without an access token")
+        raise _bad_response("said yes without an access token")
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise _bad("gave a token that is no bearer token")
+        raise _bad_response("gave a token that is no bearer token")
     refresh = document.get("refresh_token", "unchanged")
     if not isinstance(refresh, str) or not refresh:
-        raise _bad("gave a refresh token that is no text")
+        raise _bad_response("gave a refresh token that is no text")
     if not _is_lifetime(document.get("expires_in", 0)):
-        raise _bad("gave a lifetime that is no number of seconds")
+        raise _bad_response("gave a lifetime that is no number of seconds")
     if not isinstance(document.get("scope", ""), str):
-        raise _bad("gave a scope that is no text")
+        raise _bad_response("gave a scope that is no text")
 
 
 def _is_lifetime(value: object) -> bool:
@@ -286,23 +276,23 @@ def _is_lifetime(value: object) -> bool:
 
 def scope_of(data: object) -> str | None:
     """Return the scope that an answer names (RFC 6749 section 5.1), None where it names none."""
-    scope = (_document(data) or {}).get("scope") if isinstance(data, bytes) else None
+    scope = (parse_object(data) or {}).get("scope") if isinstance(data, bytes) else None
     return scope if isinstance(scope, str) and scope else None
 
 
 def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:
     """What a no means (RFC 6749 section 5.2)."""
-    document = _document(data) or {}
+    document = parse_object(data) or {}
     error, said = document.get("error"), document.get("error_description")
     if isinstance(inner := error, dict):  # as Google's other interfaces have it
         error, said = inner.get("status"), inner.get("message")
     secrets = _secrets(sent)
-    code = _scrubbed(error, secrets) if isinstance(error, str) else ""
+    code = _scrub(error, secrets) if isinstance(error, str) else ""
     text = f"the token endpoint says no: {code}"
     if not _CODE.fullmatch(code):
         code, text = f"http_{status}", f"the token endpoint answers with the HTTP status {status}"
     if isinstance(said, str) and said:
-        text += f": {printable(_scrubbed(said, secrets), limit=_LONGEST_TEXT)}"
+        text += f": {printable(_scrub(said, secrets), limit=_LONGEST_TEXT)}"
     later = status >= 500 or status in _LATER_STATUS or code in _LATER
     return TokenError(text, code=code, retryable=later, needs_user=not later and code in _NEEDS_USER)
 
@@ -317,7 +307,7 @@ def _secrets(sent: bytes | None) -> list[str]:
     return sorted((form for form in forms if len(form) >= _SHORTEST_SCRUBBED), key=len, reverse=True)
 
 
-def _scrubbed(text: str, secrets: list[str]) -> str:
+def _scrub(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     return text

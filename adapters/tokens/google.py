@@ -201,19 +201,21 @@ class GoogleTokens:
             if refused is not None and (self._held is None or self._held.value == refused):
                 self._refused, self._held = refused, None
             held = self._held
-            if held is not None and (_lasts(held) or (waited and self._failure is None)):
+            if held is not None and (_is_good(held, _LEEWAY) or (waited and self._failure is None)):
                 return held
             if not waited or self._failure is None:
-                self._failure = self._renewed()
+                self._failure = self._try_renewal()
                 self._rounds += 1
             held, failure = self._held, self._failure
         if failure is None and held is not None and held.value == refused:
             failure = TokenError("the endpoint gave the token that was refused", code="stale_token", needs_user=True)
-        if held is not None and (failure is None or (failure.retryable and _alive(held))):
+        if held is not None and (failure is None or (failure.retryable and _is_good(held))):
             return held
-        raise _copy(failure or TokenError("there is no token", code="no_token"))
+        failure = failure or TokenError("there is no token", code="no_token")
+        # a new one, that no other thread raises
+        raise TokenError(str(failure), code=failure.code, retryable=failure.retryable, needs_user=failure.needs_user)
 
-    def _renewed(self) -> TokenError | None:
+    def _try_renewal(self) -> TokenError | None:
         """Get a new token; return why there is none."""
         try:
             self._renew()
@@ -228,21 +230,21 @@ class GoogleTokens:
 
     def _renew(self) -> None:
         keeper = self._keeper
-        with keeper.locked(seconds_of(self._request)):
+        with keeper.lock(seconds_of(self._request)):
             credentials = keeper.load()
             held = _token(credentials)
-            if held is None or held.value == self._refused or not _lasts(held):
-                credentials, held = self._refreshed(credentials)
+            if held is None or held.value == self._refused or not _is_good(held, _LEEWAY):
+                credentials, held = self._refresh_newest(credentials)
             keeper.keep(credentials)
             self._held = held
 
-    def _refreshed(self, credentials: Any) -> tuple[Any, AccessToken]:
+    def _refresh_newest(self, credentials: Any) -> tuple[Any, AccessToken]:
         try:
             return credentials, self._refresh(credentials)
         except TokenError as error:
             refusal = error
         newer = self._keeper.load() if refusal.code == "invalid_grant" else credentials
-        if _refresh_token(newer) == _refresh_token(credentials):
+        if newer is credentials or newer.refresh_token == credentials.refresh_token:
             raise bare(refusal)
         # Somebody who does not know of the lock has stored another refresh token meanwhile.
         return newer, self._refresh(newer)
@@ -254,7 +256,7 @@ class GoogleTokens:
         except TokenError as error:
             failure = bare(error)
         except Exception as error:
-            failure = _explained(error, credentials)
+            failure = _explain(error, credentials)
         else:
             given = _token(credentials, heard.scope)
             if given is not None:
@@ -282,7 +284,7 @@ class _Heard:
 class _Keeper(Protocol):
     """Has google-auth's credentials, and keeps what is new in them."""
 
-    def locked(self, seconds: float) -> AbstractContextManager[None]:
+    def lock(self, seconds: float) -> AbstractContextManager[None]:
         """Keep other processes out. Raises TokenError if one is there for that long."""
         ...
 
@@ -306,12 +308,12 @@ class _Given:
             raise UsageError(f"credentials of google-auth, not {type(credentials).__name__}")
         self._credentials = base.with_scopes_if_required(credentials, list(scopes or [MAIL]))
         self._on_rotate = on_rotate
-        self._stored = _refresh_token(credentials)
+        self._stored = getattr(credentials, "refresh_token", None)
 
     def __repr__(self) -> str:
         return f"<{type(self._credentials).__module__}.{type(self._credentials).__qualname__}>"
 
-    def locked(self, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002 -- no other process has them
+    def lock(self, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002 -- no other process has them
         return nullcontext()
 
     def load(self) -> Any:
@@ -319,11 +321,11 @@ class _Given:
         return self._credentials
 
     def keep(self, credentials: Any) -> None:
-        current = _refresh_token(credentials)
+        current = getattr(credentials, "refresh_token", None)
         if current is None or current == self._stored:
             return
         if self._on_rotate is not None:
-            _handed_over(self._on_rotate, current)
+            _hand_over(self._on_rotate, current)
         self._stored = current
 
 
@@ -347,8 +349,8 @@ class _AuthorizedUser:
     def __repr__(self) -> str:
         return "<file of an authorized user>"
 
-    def locked(self, seconds: float) -> AbstractContextManager[None]:
-        return _file.locked(self._path, seconds)
+    def lock(self, seconds: float) -> AbstractContextManager[None]:
+        return _file.lock(self._path, seconds)
 
     def load(self) -> Any:
         info = _file.read(self._path)
@@ -368,7 +370,8 @@ class _AuthorizedUser:
             return
         new = info | {"refresh_token": credentials.refresh_token}
         if "token" in info:
-            new |= {"token": credentials.token, "expiry": _written(_expiry(credentials))}
+            expiry = _expiry(credentials)
+            new |= {"token": credentials.token, "expiry": expiry and f"{expiry:%Y-%m-%dT%H:%M:%SZ}"}
         if rotated:
             self._unsaved = info["refresh_token"], new
         try:
@@ -393,30 +396,25 @@ def _credentials(info: dict[str, Any], scopes: Sequence[str] | None) -> Any:
     if wanted is not None and not (isinstance(wanted, list) and all(isinstance(scope, str) for scope in wanted)):
         raise _file.bad_file("holds scopes that are no texts")
     return _module("google.oauth2.credentials").Credentials(
-        info.get("token"), **strings, token_uri=uri, scopes=wanted, expiry=_read(info.get("expiry"))
+        info.get("token"), **strings, token_uri=uri, scopes=wanted, expiry=_parse_expiry(info.get("expiry"))
     )
 
 
-def _read(expiry: object) -> datetime:
+def _parse_expiry(expiry: object) -> datetime:
     """Return a file's expiry as google-auth has it, naive and in UTC. What cannot be read is over."""
     try:
-        return _aware(datetime.fromisoformat(str(expiry))).replace(tzinfo=None)
+        return _as_utc(datetime.fromisoformat(str(expiry))).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return _AGES_AGO
 
 
-def _written(expiry: datetime | None) -> str | None:
-    return None if expiry is None else f"{expiry:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _handed_over(on_rotate: Callable[[str], object], refresh_token: str) -> None:
+def _hand_over(on_rotate: Callable[[str], object], refresh_token: str) -> None:
     try:
         on_rotate(refresh_token)
         return
     except Exception as error:
-        reason = type(error).__name__
-    said = f"the new refresh token could not be stored ({reason}); the old one may be void"
-    raise TokenError(said, code="not_stored")
+        failure = _file.not_stored(type(error).__name__)
+    raise failure
 
 
 # --- what google-auth has and says
@@ -447,40 +445,29 @@ def _token(credentials: Any, scope: str | None = None) -> AccessToken | None:
 def _expiry(credentials: Any) -> datetime | None:
     """Return when the token ends. google-auth has it naive, and fails where somebody else has set an aware one."""
     expiry = credentials.expiry
-    return _aware(expiry) if isinstance(expiry, datetime) else None
+    return _as_utc(expiry) if isinstance(expiry, datetime) else None
 
 
-def _aware(time: datetime) -> datetime:
+def _as_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _refresh_token(credentials: Any) -> str | None:
-    token: str | None = getattr(credentials, "refresh_token", None)
-    return token
+def _is_good(held: AccessToken, leeway: timedelta = timedelta()) -> bool:
+    """Whether a token is good now, and for as long as `leeway` from now on."""
+    return held.expires_at is None or datetime.now(UTC) + leeway < held.expires_at
 
 
-def _lasts(held: AccessToken) -> bool:
-    return held.expires_at is None or datetime.now(UTC) + _LEEWAY < held.expires_at
-
-
-def _alive(held: AccessToken) -> bool:
-    return held.expires_at is None or datetime.now(UTC) < held.expires_at
-
-
-def _explained(error: Exception, credentials: Any) -> TokenError:
+def _explain(error: Exception, credentials: Any) -> TokenError:
     """What a failure within google-auth means. Its text may hold what the endpoint said, a token for instance."""
     said = f"google-auth failed with {type(error).__name__}"
+    errors = _module("google.auth.exceptions")
     if isinstance(error, TimeoutError):
         return TokenError(said, code="timeout", retryable=True)
-    if getattr(credentials, "refresh_token", "") is None and isinstance(error, _errors().RefreshError):
+    if getattr(credentials, "refresh_token", "") is None and isinstance(error, errors.RefreshError):
         return TokenError(f"{said}: there is no refresh token", code="not_refreshable", needs_user=True)
-    unreachable = isinstance(error, _errors().TransportError)
+    unreachable = isinstance(error, errors.TransportError)
     retryable = unreachable or getattr(error, "retryable", False) is True
     return TokenError(said, code="unreachable" if unreachable else "refresh_failed", retryable=retryable)
-
-
-def _errors() -> Any:
-    return _module("google.auth.exceptions")
 
 
 def _check_subject(subject: str | None) -> None:
@@ -490,8 +477,3 @@ def _check_subject(subject: str | None) -> None:
 
 def _no_delegation() -> TokenError:
     return TokenError("only a service account acts for a subject", code="no_delegation")
-
-
-def _copy(failure: TokenError) -> TokenError:
-    """Return an error that no other thread raises."""
-    return TokenError(str(failure), code=failure.code, retryable=failure.retryable, needs_user=failure.needs_user)

@@ -36,7 +36,7 @@ def identities(certificate: bytes, *, common_name: bool = False) -> list[str]:
     del certificate
     if names is None:
         raise UsageError("not a certificate in DER, or one whose names cannot be read")
-    return list(dict.fromkeys(folded(name) for name in names))
+    return list(dict.fromkeys(fold_domain(name) for name in names))
 
 
 def check(question: Question, *, common_name: bool = False) -> Any:
@@ -59,7 +59,7 @@ def check(question: Question, *, common_name: bool = False) -> Any:
     return Accepted(question.authzid if question.authzid in names else names[0])
 
 
-def folded(name: str) -> str:
+def fold_domain(name: str) -> str:
     """Return a mailbox with its domain in lower case; what is none, as it is.
 
     In ASCII only: str.lower() makes one name of two that DNS tells apart.

@@ -585,13 +585,19 @@ def test_no_wait_may_be_longer_than_the_time_that_is_left(
     assert afterwards == 30
 
 
-def test_without_a_time_out_the_connections_own_is_for_each_wait_and_ten_times_for_all(speech: Any, stage: Any) -> None:
+def test_without_a_time_out_the_connections_own_is_for_each_wait_and_ten_times_for_all(
+    speech: Any, stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conn, _ = stage.play(speech, [*speech.offer("PLAIN"), (None, "drip")])
-    conn.sock.settimeout(0.2)
-    begun = time.monotonic()
+    conn.sock.settimeout(30)
+    set_timeout = conn.sock.settimeout
+    waits: list[float] = []  # how long each might take
+    monkeypatch.setattr(deadline, "monotonic", itertools.count(0, 10).__next__)  # ten seconds between two looks
+    conn.sock.settimeout = lambda seconds: (waits.append(seconds), set_timeout(seconds))
+
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
         speech.binding.authenticate(conn, PASSWORD)
-    assert 0.4 < time.monotonic() - begun < 30
+    assert waits == [min(30, left) for left in range(290, 0, -10)] + [30]
     assert speech.is_closed(conn)
 
 

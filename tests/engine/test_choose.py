@@ -780,6 +780,16 @@ def test_lazy_bindings_are_checked_and_show_nothing() -> None:
         len(lazy)
 
 
+def test_bindings_that_cannot_be_fetched_are_the_callers_fault() -> None:
+    def fetch() -> dict[str, bytes]:
+        raise OSError("the secret of a key store")
+
+    channel = Channel(tls=True, bindings=sasl.LazyBindings(fetch))
+    with pytest.raises(sasl.UsageError, match="could not be fetched: OSError") as caught:
+        sasl.choose(["SCRAM-SHA-256-PLUS"], sasl.Password("tim", "tanstaaftanstaaf"), channel=channel)
+    assert caught.value.__context__ is None
+
+
 # --- credentials of a kind that the engine does not know
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +131,15 @@ def test_an_error_survives_pickling(error: sasl.SASLError) -> None:
 def test_a_verdict_survives_pickling(verdict: Exception) -> None:
     copied = pickle.loads(pickle.dumps(verdict))
     assert (repr(copied), str(copied)) == (repr(verdict), str(verdict))
+
+
+def test_the_kinds_for_type_checkers_are_those_that_run() -> None:
+    tree = ast.parse(Path(errors.__file__).read_text("utf-8"))
+    [alias] = [
+        node for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "Kind"
+    ]
+    kinds = [node.value for node in ast.walk(alias) if isinstance(node, ast.Constant)]
+    assert kinds == [*sasl.KINDS, "timeout", "tls", "certificate", "unreachable", "no_such_host"]
 
 
 def test_the_place_of_an_error_is_that_of_its_last_frame() -> None:

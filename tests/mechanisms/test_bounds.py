@@ -259,6 +259,14 @@ def first(message):
     return kind(sasl.server(NAME).start(message))
 
 
+def nonce(parse, message):
+    """The nonce that is read in a message; None if the message is refused."""
+    try:
+        return parse(message).nonce
+    except sasl.ProtocolError:
+        return None
+
+
 @pytest.mark.parametrize(
     ("message", "fits"),
     [
@@ -294,11 +302,7 @@ def test_no_part_of_a_first_message_is_empty(message, fits):
     ],
 )
 def test_no_part_of_a_servers_first_message_is_empty_or_endless(message, fits):
-    if fits:
-        assert scram_messages.parse_server_first(message).nonce == b"n"
-    else:
-        with pytest.raises(sasl.ProtocolError):
-            scram_messages.parse_server_first(message)
+    assert nonce(scram_messages.parse_server_first, message) == (b"n" if fits else None)
 
 
 @pytest.mark.parametrize(
@@ -315,11 +319,7 @@ def test_no_part_of_a_servers_first_message_is_empty_or_endless(message, fits):
     ],
 )
 def test_no_part_of_a_last_message_is_empty(message, fits):
-    if fits:
-        assert scram_messages.parse_client_final(message).nonce == b"n"
-    else:
-        with pytest.raises(sasl.ProtocolError):
-            scram_messages.parse_client_final(message)
+    assert nonce(scram_messages.parse_client_final, message) == (b"n" if fits else None)
 
 
 @pytest.mark.parametrize(

@@ -98,12 +98,19 @@ def test_decisions_are_numbered_without_a_gap() -> None:
     assert [int(record.stem[:4]) for record in DECISIONS] == list(range(1, len(DECISIONS) + 1))
 
 
-@pytest.mark.parametrize(
-    "document", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda path: path.name
-)
+PROSE = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("document", PROSE, ids=lambda path: path.name)
 def test_a_link_within_the_project_leads_somewhere(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", PROSE, ids=lambda path: path.name)
+def test_prose_keeps_to_120_columns(document: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert [line for line in prose.splitlines() if len(line) >= 120 and not line.startswith("|")] == []
 
 
 def test_a_document_that_a_source_file_names_exists() -> None:

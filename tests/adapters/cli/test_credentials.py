@@ -203,11 +203,11 @@ def test_the_time_that_somebody_types_does_not_count(monkeypatch: pytest.MonkeyP
     clock = Deadline(20)
     clock._ends = 0
 
-    def asked(_prompt: str) -> str:
+    def ask(_prompt: str) -> str:
         assert clock.left() == 0
         return "typed"
 
-    monkeypatch.setattr(credentials, "asked", asked)
+    monkeypatch.setattr(credentials, "ask", ask)
     parser = argparse.ArgumentParser()
     credentials.configure(parser)
     arguments = parser.parse_args([])

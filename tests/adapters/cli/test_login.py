@@ -378,7 +378,7 @@ def test_a_key_with_a_passphrase_wants_a_terminal(run: Run, servers: Servers, pe
 def test_the_terminal_is_asked_for_a_passphrase(
     run: Run, servers: Servers, pem: Path, monkeypatch: pytest.MonkeyPatch, *, typed: str, code: int
 ) -> None:
-    monkeypatch.setattr("sasl.adapters.cli.credentials.asked", lambda _prompt: typed)
+    monkeypatch.setattr("sasl.adapters.cli.credentials.ask", lambda _prompt: typed)
     assert run(*at(servers, "imap"), *PW, "--client-cert", str(pem)).code == code
 
 
@@ -432,7 +432,7 @@ def test_an_interruption_is_130_and_still_one_json_object(
     def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sasl.adapters.cli.login.connected", interrupt)
+    monkeypatch.setattr("sasl.adapters.cli.login.connect", interrupt)
     result = run(*at(servers, "imap"), *PW, "--json")
     assert (result.code, result.error()["type"]) == (130, "Cancelled")
     assert run(*at(servers, "imap"), *PW).err == "sasl: cancelled: interrupted\n"
@@ -464,13 +464,13 @@ def spent(run: Run, *arguments: str, **options: Any) -> tuple[float, Any]:
 def times_left(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A list that gets the seconds that each connection has."""
     left: list[float] = []
-    connect = login.connected
+    original = login.connect
 
-    def connected(*arguments: Any, timeout: float, **options: Any) -> Any:
+    def connect(*arguments: Any, timeout: float, **options: Any) -> Any:
         left.append(timeout)
-        return connect(*arguments, timeout=timeout, **options)
+        return original(*arguments, timeout=timeout, **options)
 
-    monkeypatch.setattr(login, "connected", connected)
+    monkeypatch.setattr(login, "connect", connect)
     return left
 
 

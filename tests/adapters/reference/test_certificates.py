@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 from sasl.adapters.reference import certificates
-from sasl.adapters.reference.certificates import Authority, client_context, issue, keep, server_context, write_pair
+from sasl.adapters.reference.certificates import Authority, issue, keep, server_context, write_pair
 from sasl.adapters.verifiers.certificate import identities
 from sasl.errors import UsageError
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_the_strictest_client_takes_the_certificate(name: str, version: ssl.TLSVersion, tmp_path: Path) -> None:
     issue().write(tmp_path)
-    context = client_context(tmp_path / "ca.pem")
+    context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.maximum_version = version
     assert handshake(context, server_context(tmp_path), name) == version.name.replace("v1_", "v1.")
@@ -38,7 +38,7 @@ def test_the_strictest_client_takes_the_certificate(name: str, version: ssl.TLSV
 def test_the_certificate_is_for_this_machine_only(name: str, tmp_path: Path) -> None:
     issue().write(tmp_path)
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(client_context(tmp_path / "ca.pem"), server_context(tmp_path), name)
+        handshake(ssl.create_default_context(cafile=tmp_path / "ca.pem"), server_context(tmp_path), name)
 
 
 def test_one_ca_does_not_vouch_for_another_run(tmp_path: Path) -> None:
@@ -46,7 +46,9 @@ def test_one_ca_does_not_vouch_for_another_run(tmp_path: Path) -> None:
     issue().write(tmp_path)
     issue().write(tmp_path / "other")
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(client_context(tmp_path / "other" / "ca.pem"), server_context(tmp_path), "localhost")
+        handshake(
+            ssl.create_default_context(cafile=tmp_path / "other" / "ca.pem"), server_context(tmp_path), "localhost"
+        )
 
 
 def test_old_versions_of_tls_are_not_spoken(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_only_certificates_of_the_ca_for_users_are_taken(tmp_path: Path) -> None
     clients, others = Authority("CA of clients"), Authority("another one")
     issue().write(tmp_path)
     server = server_context(tmp_path, clients=clients)
-    client = client_context(tmp_path / "ca.pem")
+    client = ssl.create_default_context(cafile=tmp_path / "ca.pem")
     client.maximum_version = ssl.TLSVersion.TLSv1_2  # under 1.3 the client hears of it later
     assert handshake(client, server, "localhost") == "TLSv1.2"
     client.load_cert_chain(*write_pair(tmp_path, *clients.client("alice")))
@@ -163,7 +165,7 @@ def test_what_is_kept_is_used_again_and_is_for_the_owner(tmp_path: Path) -> None
     assert set(first) == set(FILES)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((directory / "server.key").stat().st_mode) == 0o600
-    assert handshake(client_context(directory / "ca.pem"), server_context(directory), "localhost")
+    assert handshake(ssl.create_default_context(cafile=directory / "ca.pem"), server_context(directory), "localhost")
 
 
 def swap_the_certificate(directory: Path) -> None:
@@ -227,7 +229,7 @@ def test_what_is_not_good_any_more_is_made_anew(spoil: Callable[[Path], None], t
     assert set(after) == set(FILES)
     assert [name for name in FILES if after[name] == before[name]] == []
     assert stat.S_IMODE((directory / "server.key").lstat().st_mode) == 0o600
-    assert handshake(client_context(directory / "ca.pem"), server_context(directory), "localhost")
+    assert handshake(ssl.create_default_context(cafile=directory / "ca.pem"), server_context(directory), "localhost")
     elsewhere = tmp_path / "elsewhere"
     assert not elsewhere.exists() or elsewhere.read_bytes() == before["server.key"]
 

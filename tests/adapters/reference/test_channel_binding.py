@@ -20,7 +20,7 @@ import sasl.adapters.poplib
 import sasl.adapters.smtplib
 from sasl.adapters import binding, channel_binding, reference
 from sasl.adapters.reference import Settings
-from sasl.adapters.reference.certificates import client_context, issue, server_context
+from sasl.adapters.reference.certificates import issue, server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,7 +263,7 @@ def middle(tmp_path: Path) -> Iterator[Callable[..., tuple[Middle, ssl.SSLContex
         def between(servers: Servers, protocol: str, *, strips: bool) -> tuple[Middle, ssl.SSLContext]:
             man = Middle(getattr(servers, protocol), servers, tmp_path, strips=strips)
             stack.callback(man.stop)
-            return man, client_context(tmp_path / "ca.pem")
+            return man, ssl.create_default_context(cafile=tmp_path / "ca.pem")
 
         yield between
 

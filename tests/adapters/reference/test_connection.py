@@ -32,7 +32,7 @@ def pair(test: Callable[[Connection, socket.socket], Awaitable[None]]) -> None:
             async with asyncio.timeout(10):
                 await test(connection, peer)
             connection.abort()
-            await connection.closed()
+            await connection.wait_closed()
         server.close()
         await server.wait_closed()
 
@@ -119,7 +119,7 @@ def test_a_peer_that_goes_away_ends_every_wait() -> None:
         await asyncio.sleep(0)
         peer.close()
         await draining
-        await connection.closed()
+        await connection.wait_closed()
         connection.write(b"nobody")
         await connection.drain()
         assert await connection.read_line(100) == b""
@@ -148,7 +148,7 @@ def test_no_handshake_begins_where_it_cannot_be_the_first_thing_that_is_read(sta
             assert await connection.read_line(100) == b"a line\n"
         elif state == "lost":
             connection.abort()
-            await connection.closed()
+            await connection.wait_closed()
         else:
             connection._transport.close()  # type: ignore[union-attr]
         assert not await connection.start_tls(context, grace=0.1)

@@ -592,6 +592,16 @@ SMTP = {
         S: 552 5.3.4 Too large
         C: MAIL FROM:<a@example.org> SIZE=99999999999999999999
         S: 552 5.3.4 Too large
+        C: MAIL FROM:<a@example.org> SIZE=999999999999999999999
+        S: 501 5.5.4 SIZE is a number of up to 20 digits, and stands there once
+        C: MAIL FROM:<a@example.org> SIZE=000000000000000000001
+        S: 501 5.5.4 SIZE is a number of up to 20 digits, and stands there once
+        C: MAIL FROM:<a@example.org> SIZE
+        S: 501 5.5.4 SIZE is a number of up to 20 digits, and stands there once
+        C: MAIL FROM:<a@example.org> SIZE=
+        S: 501 5.5.4 SIZE is a number of up to 20 digits, and stands there once
+        C: MAIL FROM:<a@example.org> size=1 SIZE=99999999
+        S: 501 5.5.4 SIZE is a number of up to 20 digits, and stands there once
         C: MAIL FROM:<a@example.org> RET=FULL
         S: 555 5.5.4 SIZE, BODY and AUTH are all that MAIL takes
         C: MAIL FROM:<a@example.org> AUTH=+zz

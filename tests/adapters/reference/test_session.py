@@ -229,7 +229,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(protocol: str, over: str,
             with contextlib.suppress(ConnectionError, OSError):
                 await writer.wait_closed()
             async with asyncio.timeout(5):
-                await session.connection.closed()
+                await session.connection.wait_closed()
             assert not session.connection.unread
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 

@@ -463,10 +463,10 @@ def test_a_bug_of_ours_is_logged_by_its_place_and_not_shown_to_the_client(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def granted(*_arguments: object) -> None:
+    def grant(*_arguments: object) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(TokenEndpoint, "granted", granted)
+    monkeypatch.setattr(TokenEndpoint, "grant", grant)
     with pytest.raises(http.client.RemoteDisconnected):
         ask(endpoint, refresh(endpoint.authorized_user("alice")))
     [record] = caplog.records

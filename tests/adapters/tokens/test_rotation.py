@@ -224,7 +224,7 @@ def test_a_process_that_keeps_the_lock_for_ever_is_told_within_the_time_of_a_req
 
     source = tokens.from_file(user_file, request=tokens.Request(timeout=timeout))
     begun = time.monotonic()
-    with _file.locked(user_file, 0):
+    with _file.lock(user_file, 0):
         failure = refused(source)
     assert (failure.code, failure.retryable) == ("locked", True)
     assert time.monotonic() - begun < 30
@@ -238,7 +238,7 @@ def test_who_waits_for_the_lock_reads_the_file_that_is_there_then(endpoint: Toke
 
     source = tokens.from_file(user_file)
     waiting = threading.Thread(target=source.token)
-    with _file.locked(user_file, 0):
+    with _file.lock(user_file, 0):
         waiting.start()
         old = content(user_file)["refresh_token"]
         _file.replace(user_file, endpoint.authorized_user("alice"))
@@ -262,8 +262,8 @@ def test_a_lock_on_a_file_that_was_just_replaced_is_none(user_file: Path, monkey
         lock(*arguments)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with _file.locked(user_file, 5):
-        assert _file._lock(user_file) is None
+    with _file.lock(user_file, 5):
+        assert _file._try_lock(user_file) is None
     assert replaced
 
 
