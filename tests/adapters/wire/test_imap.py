@@ -288,6 +288,11 @@ def test_a_greeting_that_says_bye_is_a_lost_connection() -> None:
     assert (lost.value.server_text, lost.value.response_code) == ("over loaded", "UNAVAILABLE")
 
 
+def test_a_greeting_that_says_bye_and_no_more_is_told_without_a_colon() -> None:
+    with pytest.raises(ConnectionLost, match=r"^the server ended the connection$"):
+        imap.greeting(b"* BYE\r\n")
+
+
 @pytest.mark.parametrize("line", [b"", b"OK", b"A1 OK x", b"* NO x", b"*OK x", b"+ x", b"220 smtp", b"* OKAY"])
 def test_any_other_greeting_is_none(line: bytes) -> None:
     with pytest.raises(ProtocolError):
