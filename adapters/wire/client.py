@@ -15,13 +15,11 @@ from .text import LONGEST_TEXT, end_of_connection, size_of, text_of
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable, Generator, Mapping
-    from typing import Any, ClassVar, Final, NoReturn, Self, TypeAlias
+    from collections.abc import Callable, Generator
+    from typing import ClassVar, Final, NoReturn, TypeAlias
 
     from sasl.client_exchange import ClientExchange
-    from sasl.credentials import Credentials
     from sasl.errors import Kind
-    from sasl.policy import Choice
 
     Script: TypeAlias = Callable[[ClientExchange, list[Secret]], Generator[Line, None, None]]
     """The lines of a login command that is no SASL mechanism, each after the server's go-ahead to the one before it.
@@ -85,17 +83,6 @@ class Client:
         self._script = None if script is None else script(exchange, self._secrets)
         if script is not None and secret is None:
             raise UsageError(f"{exchange.name} is a login command: it takes a password", mechanism=exchange.name)
-
-    @classmethod
-    def for_choice(
-        cls, choice: Choice, credentials: Credentials, *, options: Mapping[str, Any] = {}, **settings: Any
-    ) -> Self:
-        """Return the wire for what `choose` chose; `options` are the mechanism's, `settings` those of this class.
-
-        Raises UsageError as `sasl.client` does.
-        """
-        wire: Callable[..., Self] = cls
-        return wire(choice.client(credentials, **options), **settings)
 
     @property
     def cancelled(self) -> bool:

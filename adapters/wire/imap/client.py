@@ -19,8 +19,8 @@ from . import grammar
 from .grammar import LOGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable
-    from typing import Final
+    from collections.abc import Collection, Generator, Iterable, Mapping
+    from typing import Any, Final
 
     from sasl.channel import Channel
     from sasl.client_exchange import ClientExchange
@@ -158,7 +158,18 @@ class ClientWire(Client):
             self._finish(LimitExceeded(f"more than {_MOST_UNTAGGED} octets of untagged responses"), close=True)
 
 
-client_wire: Final = ClientWire.for_choice
+def client_wire(
+    choice: Choice,
+    credentials: Credentials,
+    *,
+    tag: str = "A1",
+    capabilities: Iterable[str] = (),
+    initial_response: bool | None = None,
+    options: Mapping[str, Any] = {},
+) -> ClientWire:
+    """Return the wire for what `choose` chose; `options` are the mechanism's. Raises as `sasl.client` does."""
+    exchange = choice.client(credentials, **options)
+    return ClientWire(exchange, tag=tag, capabilities=capabilities, initial_response=initial_response)
 
 
 def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:

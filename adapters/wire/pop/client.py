@@ -19,8 +19,8 @@ from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
-    from typing import Final
+    from collections.abc import Collection, Generator, Mapping
+    from typing import Any, Final
 
     from sasl.channel import Channel
     from sasl.client_exchange import ClientExchange
@@ -124,7 +124,19 @@ class ClientWire(Client):
         return None
 
 
-client_wire: Final = ClientWire.for_choice
+def client_wire(
+    choice: Choice,
+    credentials: Credentials,
+    *,
+    initial_response: bool | None = None,
+    greeting: bytes | str = b"",
+    options: Mapping[str, Any] = {},
+) -> ClientWire:
+    """Return the wire for what `choose` chose, from the same greeting; `options` are the mechanism's.
+
+    Raises UsageError as `sasl.client` does.
+    """
+    return ClientWire(choice.client(credentials, **options), initial_response=initial_response, greeting=greeting)
 
 
 def _user(exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:

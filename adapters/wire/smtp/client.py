@@ -14,10 +14,12 @@ from . import grammar
 from .grammar import LONGEST_COMMAND, LONGEST_RESPONSE, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Final
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from sasl.client_exchange import ClientExchange
+    from sasl.credentials import Credentials
+    from sasl.policy import Choice
 
     from ..line import Line
 
@@ -85,7 +87,15 @@ class ClientWire(Client):
         return None
 
 
-client_wire: Final = ClientWire.for_choice
+def client_wire(
+    choice: Choice,
+    credentials: Credentials,
+    *,
+    initial_response: bool | None = None,
+    options: Mapping[str, Any] = {},
+) -> ClientWire:
+    """Return the wire for what `choose` chose; `options` are the mechanism's. Raises as `sasl.client` does."""
+    return ClientWire(choice.client(credentials, **options), initial_response=initial_response)
 
 
 @final
