@@ -13,7 +13,10 @@ from ..channel_binding import bindings
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from socket import socket
-    from typing import Any
+    from typing import Any, Final
+
+_LOOPBACK: Final = ("127.", "::ffff:127.")
+"""How the addresses of this machine begin, as the system writes them; so does "::1"."""
 
 
 def describe(sock: socket | None, service: str, host: str | None = None, port: int | None = None) -> Channel:
@@ -32,12 +35,10 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
         pass  # the first write will tell that it is closed
     if not isinstance(peer, tuple):  # a pipe, or a socket in the file system
         return Channel(tls=tls, loopback=isinstance(peer, str | bytes), service=service, bindings=found)
-    from ipaddress import ip_address
-
-    address = ip_address(peer[0])
+    address = str(peer[0])
     return Channel(
         tls=tls,
-        loopback=(getattr(address, "ipv4_mapped", None) or address).is_loopback,
+        loopback=address == "::1" or address.startswith(_LOOPBACK),
         service=service,
         host=(host if host.isascii() else _as_ascii(host)) if host else None,
         port=port or peer[1],
