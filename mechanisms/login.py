@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
-from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified, ask
+from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified
 from sasl.typed import TYPE_CHECKING
 
 from ._password import check_preparable, controls_in, need_no_preparation, prepare_all, text_of, utf8
@@ -62,7 +62,7 @@ def login_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     password = _parse((yield _PASSWORD))
     if prepare:
         authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
-    identity = yield from ask(CheckPassword(authcid, Secret(password)))
+    identity = yield CheckPassword(authcid, Secret(password))
     return Verified(identity)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
-from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified
 from sasl.typed import TYPE_CHECKING
 
 from ._password import check_preparable, need_no_preparation, prepare_all, text_of, utf8
@@ -40,7 +40,7 @@ def plain_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     if prepare:
         parts = prepare_all(parts, options.limits.prep_characters)
     authzid, authcid, password = parts
-    identity = yield from ask(CheckPassword(authcid, Secret(password)))
+    identity = yield CheckPassword(authcid, Secret(password))
     return Verified(identity, authzid or None)
 
 

@@ -31,7 +31,6 @@ from sasl.steps import (
     Rejected,
     Unavailable,
     Verified,
-    ask,
 )
 from sasl.typed import TYPE_CHECKING
 
@@ -159,7 +158,7 @@ def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> S
         authzid = None if authzid is None else _prepare_name(authzid, options)
     salt = decoy.salt(authcid, hash_name)  # for known users too: they take as long
 
-    record = yield from ask(FindKeys(authcid, hash_name))
+    record = yield FindKeys(authcid, hash_name)
     keys = NOBODY[hash_name] if record is None else record.value
     if not isinstance(keys, ScramKeys) or keys.hash != hash_name:
         raise Unavailable(f"the record holds no ScramKeys for {hash_name}")
