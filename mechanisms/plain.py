@@ -27,10 +27,11 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
     if not authcid or not password:
         raise UsageError("PLAIN needs a user name and a password that are not empty (RFC 4616 section 2)")
     message = "\0".join(names)
-    if message.count("\0") != 2:
-        raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
-    if prepare and not need_no_preparation(names, options.limits.prep_characters):
-        check_preparable(names, options.limits.prep_characters)
+    if not need_no_preparation(names, options.limits.prep_characters):
+        if message.count("\0") != 2:
+            raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
+        if prepare:
+            check_preparable(names, options.limits.prep_characters)
     yield Complete(utf8(message))
 
 

@@ -227,11 +227,11 @@ class ClientExchange(Exchange):
     def _noted(self, step: object) -> bytes:
         """Note what a step allows the server to say, and return its octets."""
         turn, data, reveals = _CONTINUES, step, True
-        if isinstance(step, Complete):
+        if type(step) is Complete:
             turn, data = _COMPLETE, step.data
-        elif isinstance(step, Harmless):
+        elif type(step) is Harmless:
             data, reveals = step.data, False
-        elif isinstance(step, ErrorAnswer):
+        elif type(step) is ErrorAnswer:
             turn, data, reveals = _EXPLAINED, step.data, False
             self._explanation = step
         elif step is None and not self._steps:

@@ -22,7 +22,6 @@ from .typed import TYPE_CHECKING, final
 from .value import replace
 
 if TYPE_CHECKING:
-
     from .errors import Kind
     from .steps import Event, ServerSteps
 
