@@ -41,7 +41,7 @@ class ClientKeys:
             stored_key = digest(hash_name, self.client_key)
             keyed = hmac.new(stored_key, digestmod=hash_name), hmac.new(self.server_key, digestmod=hash_name)
             object.__setattr__(self, "_keyed", keyed)
-        client, server = [keyed.copy() for keyed in self._keyed]
+        client, server = self._keyed[0].copy(), self._keyed[1].copy()
         client.update(message)
         server.update(message)
         return xor(self.client_key, client.digest()), server.digest()

@@ -89,7 +89,8 @@ class ServerExchange(Exchange):
         if self._success is not None:
             if response:
                 return self._failed(Failure("malformed", "the last challenge was answered by more than nothing"))
-            return self._succeeded(self._success)
+            self.state = DONE
+            return self._success
         return self._run(response, "malformed")
 
     def answer(self, value: object, verifier: object = None) -> Event:
@@ -192,13 +193,10 @@ class ServerExchange(Exchange):
             refusal = _refusal(verdict) or Failure("unavailable")
             return self._failed(replace(refusal, kind="authorization") if refusal.kind == "credentials" else refusal)
         if verified.data is None or self._success_data:
-            return self._succeeded(Success(verdict.identity, verified.identity, verified.data))
+            self.state = DONE
+            return Success(verdict.identity, verified.identity, verified.data)
         self._success = Success(verdict.identity, verified.identity)
         return Challenge(verified.data)
-
-    def _succeeded(self, success: Success) -> Success:
-        self.state = DONE
-        return success
 
     def _failed(self, failure: Failure) -> Failure:
         """End the exchange. Whatever ended it: a verdict that was a no before that is what is reported."""
