@@ -15,7 +15,7 @@ from sasl.secret import Secret
 from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, controls_in, need_no_preparation, prepare_all, text_of, utf8
+from ._password import check_preparable, controls_in, is_prepared, prepare_all, text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
@@ -42,7 +42,7 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
         raise UsageError("LOGIN needs a user name and a password that are not empty")
     if controls_in("".join(names)):
         raise UsageError("a user name or password of LOGIN holds no control character")
-    if prepare and not need_no_preparation(names, options.limits.prep_characters):
+    if prepare and not is_prepared("".join(names), options.limits.prep_characters):
         check_preparable(names, options.limits.prep_characters)
     authcid, password = utf8(names[0]), utf8(names[1])
 
