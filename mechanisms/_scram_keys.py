@@ -37,11 +37,12 @@ class ClientKeys:
 
         The first call keeps what HMAC makes of the keys, which takes longer than the message.
         """
-        if self._keyed is None:
+        keyed = self._keyed
+        if keyed is None:
             stored_key = digest(hash_name, self.client_key)
             keyed = hmac.new(stored_key, digestmod=hash_name), hmac.new(self.server_key, digestmod=hash_name)
             object.__setattr__(self, "_keyed", keyed)
-        client, server = self._keyed[0].copy(), self._keyed[1].copy()
+        client, server = keyed[0].copy(), keyed[1].copy()
         client.update(message)
         server.update(message)
         return xor(self.client_key, client.digest()), server.digest()
