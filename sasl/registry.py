@@ -153,8 +153,6 @@ def register(row: Mechanism, *, replace: bool = False) -> None:
     if not replace and (row.name in _table() or row.name in _registered):
         raise UsageError(f"{row.name} is there already; replace=True puts another in its place", mechanism=row.name)
     _registered[row.name] = row
-    _CLIENTS.pop(row.name, None)
-    _SERVERS.pop(row.name, None)
 
 
 def lookup(name: str | bytes) -> Mechanism:
@@ -203,7 +201,7 @@ def client(
     Raises MechanismUnavailable if there is no such mechanism; UsageError for credentials of another type,
     a token source that was not resolved, or an option that the mechanism does not know.
     """
-    ready = _CLIENTS.get(name) if type(name) is str else None
+    ready = _CLIENTS.get(name) if type(name) is str and name not in _registered else None
     row, script, options = ready or _prepare(name, "client", _CLIENTS)
     known = type(credentials) is row.credentials and type(credentials) in _ASKED_FOR
     if not known and (problem := _misfit(row, credentials)):
@@ -239,7 +237,7 @@ def server(
     `success_data` says that the protocol can carry data with its yes (RFC 4422 section 3.6).
     Raises MechanismUnavailable if there is no such mechanism, UsageError for an option that it does not know.
     """
-    ready = _SERVERS.get(name) if type(name) is str else None
+    ready = _SERVERS.get(name) if type(name) is str and name not in _registered else None
     row, script, options = ready or _prepare(name, "server", _SERVERS)
     if channel is not None or limits is not DEFAULT_LIMITS:
         options = _options(row.name, channel, limits)
