@@ -218,11 +218,11 @@ class ClientExchange(Exchange):
             data = b""  # the server speaks first
         if not isinstance(data, bytes):
             raise ProtocolError(f"the mechanism sent {type(data).__name__} where octets belong")
-        self._last = type(step)
-        if type(step) is ErrorAnswer:
-            self._explanation = step
-        elif type(step) is not Harmless and step is not None:
+        self._last = kind = type(step)
+        if kind not in _HARMLESS:
             self._reveals = True
+        elif isinstance(step, ErrorAnswer):
+            self._explanation = step
         return data
 
     def _scrubbed(self, text: str) -> str:
@@ -250,6 +250,8 @@ class ClientExchange(Exchange):
 
 _MESSAGES: Final = (Complete, Harmless, ErrorAnswer)
 _NOTHING: Final = type(None)
+_HARMLESS: Final = frozenset({_NOTHING, Harmless, ErrorAnswer})
+"""Steps that neither show nor prove the secret."""
 _TOO_EARLY: Final[Mapping[type, str]] = {
     _NOTHING: "the server said yes before the client sent anything",
     ErrorAnswer: "the server said yes after an error challenge",

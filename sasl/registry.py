@@ -203,7 +203,8 @@ def client(
     """
     ready = _CLIENTS.get(name) if type(name) is str and name not in _registered else None
     row, script, options = ready or _prepare(name, "client", _CLIENTS)
-    known = type(credentials) is row.credentials and type(credentials) in _ASKED_FOR
+    kind = type(credentials)
+    known = kind is row.credentials and kind in _ASKED_FOR
     if not known and (problem := _misfit(row, credentials)):
         del credentials  # it may be a bare password
         raise UsageError(f"{row.name} {problem}", mechanism=row.name)
