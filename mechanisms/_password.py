@@ -31,7 +31,7 @@ def check_preparable(texts: Sequence[str], limit: int) -> None:
 
 def prepare_one(text: str, limit: int) -> str:
     """The form to compare. What cannot be prepared, or of which nothing is left, fails as a wrong password does."""
-    if need_no_preparation((text,), limit):
+    if is_prepared(text, limit):
         return text
     form = prepare_query(text, limit=limit)
     if form is None:
@@ -41,7 +41,7 @@ def prepare_one(text: str, limit: int) -> str:
 
 def prepare_all(texts: Sequence[str], limit: int) -> Sequence[str]:
     """Return the forms to compare, as `prepare_one` does."""
-    return texts if need_no_preparation(texts, limit) else [prepare_one(text, limit) for text in texts]
+    return texts if is_prepared("".join(texts), limit) else [prepare_one(text, limit) for text in texts]
 
 
 def prepare_login(credentials: Password, limit: int, *, stored: bool = False, prepare: bool = True) -> tuple[str, str]:
@@ -50,7 +50,7 @@ def prepare_login(credentials: Password, limit: int, *, stored: bool = False, pr
     Raises UsageError if one is empty or cannot be prepared.
     """
     username, password = credentials.authcid, credentials.password.reveal()
-    if prepare and not need_no_preparation((username, password), limit):
+    if prepare and not is_prepared(username + password, limit):
         username = prepare_own(username, limit=limit)
         password = prepare_own(credentials.password, stored=stored, limit=limit).reveal()
     if not username or not password:
@@ -66,10 +66,9 @@ def kept_password(value: object, limit: int, *, prepare: bool = True) -> Secret:
     return password
 
 
-def need_no_preparation(texts: Sequence[str], limit: int) -> bool:
-    """Whether all of them are printable ASCII, which is looked at in one go: nearly all names and passwords are."""
-    whole = "".join(texts)
-    return whole.isascii() and whole.isprintable() and len(whole) <= limit
+def is_prepared(text: str, limit: int) -> bool:
+    """Whether a text, or several in one, is printable ASCII and not too long: nearly all names and passwords are."""
+    return text.isascii() and text.isprintable() and len(text) <= limit
 
 
 def utf8(text: str) -> bytes:

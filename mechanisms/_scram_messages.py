@@ -120,7 +120,7 @@ def parse_server_first(message: bytes) -> ServerFirst | str:
     nonce, salt, iterations, more = match.groups()
     if more:
         _check_more(more, "server-first-message")
-    return ServerFirst(nonce, _decode(salt), int(iterations))
+    return ServerFirst(nonce, decode(salt), int(iterations))
 
 
 def parse_client_final(message: bytes) -> ClientFinal:
@@ -131,7 +131,7 @@ def parse_client_final(message: bytes) -> ClientFinal:
     unproved, binding, nonce, more, proof = match.groups()
     if more:
         _check_more(more, "client-final-message")
-    return ClientFinal(_decode(binding), nonce, _decode(proof), unproved)
+    return ClientFinal(decode(binding), nonce, decode(proof), unproved)
 
 
 def parse_server_final(message: bytes) -> bytes | str:
@@ -144,7 +144,7 @@ def parse_server_final(message: bytes) -> bytes | str:
     content, more = found.groups()
     if more:
         _check_more(more, "server-final-message")
-    return _decode(content) if error is None else _error(content)
+    return decode(content) if error is None else _error(content)
 
 
 def is_extended(message: bytes) -> bool:
@@ -173,7 +173,3 @@ def _error(name: bytes) -> str:
     """Return the name of a server's error as RFC 5802 has it."""
     text = name.decode("ascii", "replace")
     return text if text in SERVER_ERRORS else "other-error"
-
-
-def _decode(text: bytes) -> bytes:
-    return decode(text, limit=len(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
-from sasl.steps import EMPTY_CHALLENGE, CheckAnonymous, Complete, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckAnonymous, Complete, Verified
 from sasl.typed import TYPE_CHECKING
 
 from ._password import text_of, utf8
@@ -44,7 +44,7 @@ def anonymous_server(_options: Options) -> ServerSteps:
         raise LimitExceeded(_TOO_LONG)
     if flaw := _flaw(trace):
         raise ProtocolError(flaw)
-    identity = yield from ask(CheckAnonymous(trace))
+    identity = yield CheckAnonymous(trace)
     return Verified(identity)
 
 

@@ -28,7 +28,6 @@ from sasl.steps import (
     Harmless,
     Rejected,
     Verified,
-    ask,
 )
 from sasl.typed import TYPE_CHECKING
 
@@ -60,7 +59,7 @@ def password_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     password = _text((yield EMPTY_CHALLENGE))
     if prepare:
         authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
-    identity = yield from ask(CheckPassword(authcid, Secret(password)))
+    identity = yield CheckPassword(authcid, Secret(password))
     return Verified(identity)
 
 
@@ -86,7 +85,7 @@ def apop_server(options: Options, *, timestamp: bytes) -> ServerSteps:
     """
     user, _, digest = (yield Challenge(timestamp, initial=True)).partition(b" ")
     authcid = prepare_one(_text(user), options.limits.prep_characters)
-    record = yield from ask(FindSecret(authcid, "APOP", None))
+    record = yield FindSecret(authcid, "APOP", None)
     password = kept_password(_DECOY if record is None else record.value, options.limits.prep_characters).reveal()
     if not hmac.compare_digest(_digest(timestamp, password), digest) or record is None:
         raise Rejected("wrong password")

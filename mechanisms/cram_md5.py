@@ -15,7 +15,7 @@ import time
 from functools import cache
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
+from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified
 from sasl.typed import TYPE_CHECKING
 
 from ._password import NOT_KEPT, controls_in, kept_password, prepare_login, prepare_one, text_of, utf8
@@ -70,7 +70,7 @@ def cram_md5_server(options: Options, *, prepare: bool = True, challenge: bytes 
     if prepare:
         authcid = prepare_one(authcid, options.limits.prep_characters)
 
-    record = yield from ask(FindSecret(authcid, "CRAM-MD5", None))
+    record = yield FindSecret(authcid, "CRAM-MD5", None)
     key = _DECOY if record is None else _kept_key(record.value, options, prepare=prepare)
     if not hmac.compare_digest(_digest(key, challenge), digest) or record is None:
         raise Rejected("wrong password")

@@ -21,7 +21,7 @@ from functools import cache
 from sasl.errors import MechanismUnavailable, ServerNotProven, UsageError
 from sasl.prep import has_controls
 from sasl.secret import Secret
-from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified, ask
+from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified
 from sasl.typed import TYPE_CHECKING
 
 from . import _digest_md5_messages as messages
@@ -96,7 +96,7 @@ def digest_md5_server(
     for reason, is_wrong in wrong.items():
         if is_wrong:
             raise Rejected(reason)
-    record = yield from ask(FindSecret(response.username, options.mechanism, realm))
+    record = yield FindSecret(response.username, options.mechanism, realm)
     password = _DECOY if record is None else record.value
     if not isinstance(password, str | Secret):
         raise Unavailable("FindSecret was answered by a record that holds no password")

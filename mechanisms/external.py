@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.steps import EMPTY_CHALLENGE, CheckCertificate, Complete, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckCertificate, Complete, Verified
 from sasl.typed import TYPE_CHECKING
 
 from ._password import controls_in, prepare_one, text_of, utf8
@@ -31,5 +31,5 @@ def external_server(options: Options, *, certificate: bytes | None = None, prepa
         raise ProtocolError("an authzid is UTF-8 and holds no control character (RFC 4422 appendix A.1)")
     if prepare:
         authzid = prepare_one(authzid, options.limits.prep_characters)
-    identity = yield from ask(CheckCertificate(certificate, authzid or None))
+    identity = yield CheckCertificate(certificate, authzid or None)
     return Verified(identity, authzid or None)

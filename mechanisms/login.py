@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
-from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified, ask
+from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, controls_in, need_no_preparation, prepare_all, text_of, utf8
+from ._password import check_preparable, controls_in, is_prepared, prepare_all, text_of, utf8
 
 if TYPE_CHECKING:
     from typing import Final
@@ -42,7 +42,7 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
         raise UsageError("LOGIN needs a user name and a password that are not empty")
     if controls_in("".join(names)):
         raise UsageError("a user name or password of LOGIN holds no control character")
-    if prepare and not need_no_preparation(names, options.limits.prep_characters):
+    if prepare and not is_prepared("".join(names), options.limits.prep_characters):
         check_preparable(names, options.limits.prep_characters)
     authcid, password = utf8(names[0]), utf8(names[1])
 
@@ -62,7 +62,7 @@ def login_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     password = _parse((yield _PASSWORD))
     if prepare:
         authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
-    identity = yield from ask(CheckPassword(authcid, Secret(password)))
+    identity = yield CheckPassword(authcid, Secret(password))
     return Verified(identity)
 
 

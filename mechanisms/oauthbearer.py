@@ -10,7 +10,7 @@ from __future__ import annotations
 from sasl.errors import ProtocolError, UsageError
 from sasl.gs2 import escape, parse
 from sasl.prep import has_controls
-from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified
 from sasl.typed import TYPE_CHECKING
 
 from ._bearer import KVSEP, explain, pairs, parse_auth, parse_error, token_of
@@ -55,7 +55,7 @@ def oauthbearer_server(
         if not _meant_here(host, port, ours, options.channel.port):
             status = "invalid_request"
             raise Rejected("the token was sent to reach another host or port")
-        identity = yield from ask(CheckToken(authzid, token, host, port))
+        identity = yield CheckToken(authzid, token, host, port)
     except Rejected as rejected:
         about = {"status": status, "scope": scope, "openid-configuration": openid_configuration}
         yield from explain(rejected, {key: value for key, value in about.items() if value})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.secret import Secret
-from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckPassword, Complete, Verified
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, need_no_preparation, prepare_all, text_of, utf8
+from ._password import check_preparable, is_prepared, prepare_all, text_of, utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +27,11 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
     if not authcid or not password:
         raise UsageError("PLAIN needs a user name and a password that are not empty (RFC 4616 section 2)")
     message = "\0".join(names)
-    if message.count("\0") != 2:
-        raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
-    if prepare and not need_no_preparation(names, options.limits.prep_characters):
-        check_preparable(names, options.limits.prep_characters)
+    if not is_prepared("".join(names), options.limits.prep_characters):
+        if message.count("\0") != 2:
+            raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
+        if prepare:
+            check_preparable(names, options.limits.prep_characters)
     yield Complete(utf8(message))
 
 
@@ -40,7 +41,7 @@ def plain_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     if prepare:
         parts = prepare_all(parts, options.limits.prep_characters)
     authzid, authcid, password = parts
-    identity = yield from ask(CheckPassword(authcid, Secret(password)))
+    identity = yield CheckPassword(authcid, Secret(password))
     return Verified(identity, authzid or None)
 
 

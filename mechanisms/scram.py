@@ -12,7 +12,6 @@ keeps of them in `_scram_keys`.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 from sasl.base64 import encode
@@ -31,7 +30,6 @@ from sasl.steps import (
     Rejected,
     Unavailable,
     Verified,
-    ask,
 )
 from sasl.typed import TYPE_CHECKING
 
@@ -39,7 +37,7 @@ from . import _scram_messages as messages
 from ._nonce import new_nonce
 from ._password import prepare_login, utf8
 from ._scram_decoy import DECOY, NOBODY, Decoy
-from ._scram_keys import ClientKeys, KeyCache, Keys, fingerprint
+from ._scram_keys import ClientKeys, KeyCache, Keys, digest, fingerprint, xor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,13 +112,12 @@ def scram_client(
     known = None if keys is None else keys.get(login)
     kept = known or ClientKeys(*derive(password, hash_name, server.salt, server.iterations))
     final = messages.client_final_without_proof(binding, server.nonce)
-    signed = b"%s,%s,%s" % (first, challenge, final)
-    proof = _xor(kept.client_key, hmac.digest(_hash(hash_name, kept.client_key), signed, hash_name))
+    proof, expected = kept.sign(hash_name, b"%s,%s,%s" % (first, challenge, final))
 
     signature = messages.parse_server_final((yield b"%s,p=%s" % (final, encode(proof))))
     if isinstance(signature, str):
         yield _refusal(signature)
-    elif not hmac.compare_digest(signature, hmac.digest(kept.server_key, signed, hash_name)):
+    elif not hmac.compare_digest(signature, expected):
         raise ServerNotProven("the server's signature is wrong: it does not know the password")
     if keys is not None and known is None:
         keys[login] = kept
@@ -159,7 +156,7 @@ def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> S
         authzid = None if authzid is None else _prepare_name(authzid, options)
     salt = decoy.salt(authcid, hash_name)  # for known users too: they take as long
 
-    record = yield from ask(FindKeys(authcid, hash_name))
+    record = yield FindKeys(authcid, hash_name)
     keys = NOBODY[hash_name] if record is None else record.value
     if not isinstance(keys, ScramKeys) or keys.hash != hash_name:
         raise Unavailable(f"the record holds no ScramKeys for {hash_name}")
@@ -174,8 +171,8 @@ def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> S
         raise Rejected("channel-bindings-dont-match")
     signed = b"%s,%s,%s" % (bare, challenge, final.unproved)
     # A proof that begins with zeros may come without them: only one of its full length is right.
-    client_key = _xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
-    right = hmac.compare_digest(_hash(hash_name, client_key), keys.stored_key)
+    client_key = xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
+    right = hmac.compare_digest(digest(hash_name, client_key), keys.stored_key)
     if not right or len(final.proof) != len(keys.stored_key) or record is None:
         raise Rejected("invalid-proof")
     signature = hmac.digest(keys.server_key, signed, hash_name)
@@ -260,16 +257,3 @@ def _explain(steps: ServerSteps) -> ServerSteps:
         error = rejected.reason if rejected.reason in messages.SERVER_ERRORS else "invalid-proof"
         yield Challenge(b"e=" + error.encode("ascii"), refusal=rejected)
         raise
-
-
-# --- both
-
-
-def _hash(hash_name: str, octets: bytes) -> bytes:
-    digest: bytes = getattr(hashlib, hash_name)(octets).digest()  # takes half as long as hashlib.new
-    return digest
-
-
-def _xor(left: bytes, right: bytes) -> bytes:
-    size = max(len(left), len(right))  # a peer may send a proof of another length, which is just a wrong one
-    return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.prep import has_controls
-from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified, ask
+from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified
 from sasl.typed import TYPE_CHECKING
 
 from ._bearer import explain, pairs, parse_auth, parse_error, token_of
@@ -35,7 +35,7 @@ def xoauth2_server(_options: Options, *, scope: str = "") -> ServerSteps:
     try:
         if token is None:
             raise Rejected("the client asks which scope is wanted")
-        identity = yield from ask(CheckToken(user, token, None, None))
+        identity = yield CheckToken(user, token, None, None)
     except Rejected as rejected:
         yield from explain(rejected, {"status": "401", "schemes": "bearer", **({"scope": scope} if scope else {})})
         raise

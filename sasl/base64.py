@@ -12,13 +12,13 @@ def encode(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False)
 
 
-def decode(text: bytes, *, limit: int) -> bytes:
+def decode(text: bytes, *, limit: int | None = None) -> bytes:
     """Return the octets that a base64 text stands for.
 
     Raises LimitExceeded, before decoding, for a text of more than `limit` octets; ProtocolError for one that
     is not exactly what `encode` gives. strict_mode alone takes padding bits that are not zero.
     """
-    if len(text) > limit:
+    if limit is not None and len(text) > limit:
         raise LimitExceeded(f"more than {limit} octets of base64")
     data = None
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-
 from .errors import (
     AuthenticationFailed,
     AuthorizationFailed,
@@ -28,19 +26,7 @@ if TYPE_CHECKING:
 
     from .errors import Kind
     from .secret import Secret
-    from .steps import ClientSteps
-
-
-class _Turn(enum.Enum):
-    """What the client's last message allows the server to say; the value tells why a yes is too early."""
-
-    SERVER_FIRST = "the server said yes before the client sent anything"
-    CONTINUES = "the server said yes before the exchange was complete"
-    COMPLETE = ""
-    EXPLAINED = "the server said yes after an error challenge"
-
-
-_SERVER_FIRST, _CONTINUES, _COMPLETE, _EXPLAINED = _Turn
+    from .steps import ClientStep, ClientSteps
 
 
 @final
@@ -56,11 +42,11 @@ class ClientExchange(Exchange):
         "_error",
         "_explanation",
         "_initial",
+        "_last",
         "_reveals",
         "_script",
         "_secret",
         "_token",
-        "_turn",
     )
 
     def __init__(
@@ -78,7 +64,7 @@ class ClientExchange(Exchange):
         self._script = script
         self._secret = secret
         self._token = token
-        self._turn = _SERVER_FIRST
+        self._last: type = _NOTHING  # which kind of step came last: it tells what the server may say
         self._initial: bytes | None = None  # until the first challenge
         self._deferred: bytes | None = None  # the same, once it is known that it was not sent
         self._explanation: ErrorAnswer | None = None
@@ -94,7 +80,7 @@ class ClientExchange(Exchange):
             raise self._misused("start()")
         self.state = OPEN
         initial = self._advance(None)
-        if self._turn is not _SERVER_FIRST:
+        if self._last is not _NOTHING:
             self._initial = initial
         return self._initial
 
@@ -123,9 +109,9 @@ class ClientExchange(Exchange):
         if self._deferred is not None:
             response, self._deferred = self._deferred, None
             return response
-        if self._turn is _EXPLAINED:
+        if self._last is ErrorAnswer:
             raise self._failed(ProtocolError("the server went on after its error challenge was answered"))
-        if self._turn is _COMPLETE and not challenge:
+        if self._last is Complete and not challenge:
             raise self._failed(ProtocolError("an empty challenge after the credential was sent"))
         return self._advance(challenge)
 
@@ -142,12 +128,13 @@ class ClientExchange(Exchange):
         if data is not None:
             if excess := self._over_limit(data):
                 raise self._failed(LimitExceeded(excess))
-            if self._turn is _COMPLETE:
+            if self._last is Complete:
                 raise self._failed(ProtocolError("additional data with success, which the mechanism does not have"))
-            if self._turn is _CONTINUES and self._advance(data):
+            if self._last not in _TOO_EARLY and self._advance(data):
                 raise self._failed(ServerNotProven("the server said yes where the mechanism has more to send"))
-        if self._turn is not _COMPLETE:
-            raise self._failed(ServerNotProven(self._turn.value))
+        if self._last is not Complete:
+            why = _TOO_EARLY.get(self._last, "the server said yes before the exchange was complete")
+            raise self._failed(ServerNotProven(why))
         self.state = DONE
         self._end()
 
@@ -174,7 +161,7 @@ class ClientExchange(Exchange):
             response_code = scrubbed_code(response_code, self._secret)
         error = family(text or _SILENT[family], server_text=text, response_code=response_code, kind=kind)
         if isinstance(error, AuthenticationFailed):
-            error.token = self._token and self._deferred is None and self._turn is not _SERVER_FIRST
+            error.token = self._token and self._deferred is None and self._last is not _NOTHING
         return self._failed(error)
 
     def cancel(self) -> None:
@@ -197,7 +184,7 @@ class ClientExchange(Exchange):
     @property
     def explained(self) -> bool:
         """Whether an error challenge was answered: a refusal then, even if the connection ends without a verdict."""
-        return self._turn is _EXPLAINED
+        return self._last is ErrorAnswer
 
     def _advance(self, message: bytes | None) -> bytes:
         """Run the script to its next step and return what it sends.
@@ -224,23 +211,18 @@ class ClientExchange(Exchange):
             return family(str(raised))
         return bare(raised)
 
-    def _noted(self, step: object) -> bytes:
-        """Note what a step allows the server to say, and return its octets."""
-        turn, data, reveals = _CONTINUES, step, True
-        if isinstance(step, Complete):
-            turn, data = _COMPLETE, step.data
-        elif isinstance(step, Harmless):
-            data, reveals = step.data, False
-        elif isinstance(step, ErrorAnswer):
-            turn, data, reveals = _EXPLAINED, step.data, False
-            self._explanation = step
-        elif step is None and not self._steps:
-            turn, data, reveals = _SERVER_FIRST, b"", False
+    def _noted(self, step: ClientStep) -> bytes:
+        """Note which kind of step it is, and return its octets: in a frame of its own, since they hold credentials."""
+        data = step.data if isinstance(step, _MESSAGES) else step
+        if data is None and not self._steps:
+            data = b""  # the server speaks first
         if not isinstance(data, bytes):
             raise ProtocolError(f"the mechanism sent {type(data).__name__} where octets belong")
-        self._turn = turn
-        if reveals:
+        self._last = kind = type(step)
+        if kind not in _HARMLESS:
             self._reveals = True
+        elif isinstance(step, ErrorAnswer):
+            self._explanation = step
         return data
 
     def _scrubbed(self, text: str) -> str:
@@ -266,6 +248,15 @@ class ClientExchange(Exchange):
         self._secret = None
 
 
+_MESSAGES: Final = (Complete, Harmless, ErrorAnswer)
+_NOTHING: Final = type(None)
+_HARMLESS: Final = frozenset({_NOTHING, Harmless, ErrorAnswer})
+"""Steps that neither show nor prove the secret."""
+_TOO_EARLY: Final[Mapping[type, str]] = {
+    _NOTHING: "the server said yes before the client sent anything",
+    ErrorAnswer: "the server said yes after an error challenge",
+}
+"""Why a yes is too early behind steps that no data with success can follow; there is none behind `Complete`."""
 _FAMILY: Final[Mapping[Kind, type[SASLError]]] = {
     "authorization": AuthorizationFailed,
     "unavailable": TemporaryFailure,

@@ -68,7 +68,9 @@ def escape(name: str) -> bytes:
 def unescape(name: bytes) -> str:
     """Decode a saslname. Raises ProtocolError for any other "=", an empty name, a NUL, or what is not UTF-8."""
     text = None
-    if name and 0 not in name and 0x2C not in name and _is_escaped(name):  # octets are found faster than bytes
+    if (
+        name and 0 not in name and 0x2C not in name and (0x3D not in name or _is_escaped(name))
+    ):  # octets are found faster than bytes
         try:
             text = name.replace(b"=2C", b",").replace(b"=3D", b"=").decode("utf-8")
         except UnicodeDecodeError:
@@ -80,4 +82,4 @@ def unescape(name: bytes) -> str:
 
 def _is_escaped(name: bytes) -> bool:
     """Whether each "=" begins an escape."""
-    return 0x3D not in name or all(part[:2] in (b"2C", b"3D") for part in name.split(b"=")[1:])
+    return all(part[:2] in (b"2C", b"3D") for part in name.split(b"=")[1:])

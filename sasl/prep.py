@@ -84,11 +84,12 @@ def prepare_kept(value: object, *, prepare: bool = True, limit: int = DEFAULT_LI
 
     `prepare=False` takes it as it is. Raises nothing.
     """
-    if not isinstance(value, str | Secret):
+    if isinstance(value, str):
+        value = Secret(value)
+    if not isinstance(value, Secret):
         return None
-    secret = value if isinstance(value, Secret) else Secret(value)
     try:
-        return (prepared_secret(secret, limit=limit) if prepare else secret) or None
+        return (prepared_secret(value, limit=limit) if prepare else value) or None
     except SASLError:
         return None  # its frames hold the password
 

@@ -201,13 +201,11 @@ def client(
     Raises MechanismUnavailable if there is no such mechanism; UsageError for credentials of another type,
     a token source that was not resolved, or an option that the mechanism does not know.
     """
-    row, script, options = _ready(name, "client", _CLIENTS)
-    known = type(credentials) in _ASKED_FOR
-    if not isinstance(credentials, row.credentials) or not (known or is_credentials(credentials)):
-        wanted, got = row.credentials.__name__, type(credentials).__name__
-        problem = f"takes {wanted} credentials, not {got}"
-        if isinstance(credentials, row.credentials):
-            problem = f"cannot use {got}: credentials have user, secret and is_token (sasl.Credentials)"
+    ready = _CLIENTS.get(name) if type(name) is str and name not in _registered else None
+    row, script, options = ready or _prepare(name, "client", _CLIENTS)
+    kind = type(credentials)
+    known = kind is row.credentials and kind in _ASKED_FOR
+    if not known and (problem := _misfit(row, credentials)):
         del credentials  # it may be a bare password
         raise UsageError(f"{row.name} {problem}", mechanism=row.name)
     secret, is_token = credentials.secret, credentials.is_token
@@ -240,7 +238,8 @@ def server(
     `success_data` says that the protocol can carry data with its yes (RFC 4422 section 3.6).
     Raises MechanismUnavailable if there is no such mechanism, UsageError for an option that it does not know.
     """
-    row, script, options = _ready(name, "server", _SERVERS)
+    ready = _SERVERS.get(name) if type(name) is str and name not in _registered else None
+    row, script, options = ready or _prepare(name, "server", _SERVERS)
     if channel is not None or limits is not DEFAULT_LIMITS:
         options = _options(row.name, channel, limits)
     try:
@@ -254,22 +253,27 @@ def server(
 
 _CLIENTS: Final[dict[str, _Ready]] = {}
 _SERVERS: Final[dict[str, _Ready]] = {}
+"""The rows of built-in mechanisms that were used, each with its script and its options where nothing is known of the
+connection: to look them up takes as long as the rest of a PLAIN login."""
 
 
-def _ready(name: str, side: str, kept: dict[str, _Ready]) -> _Ready:
-    """Return a row, one of its scripts, and its options where nothing is known of the connection.
-
-    Those of built-in mechanisms are kept: to look them up takes as long as the rest of a PLAIN login.
-    """
-    if type(name) is str and name not in _registered:
-        ready = kept.get(name)
-        if ready is not None:
-            return ready
+def _prepare(name: str, side: str, kept: dict[str, _Ready]) -> _Ready:
+    """Return a row, one of its scripts, and its options where nothing is known of the connection."""
     row = lookup(name)
     ready = row, row.script(side), Options(row.name)
     if row is _table().get(row.name):
         kept[row.name] = ready
     return ready
+
+
+def _misfit(row: Mechanism, credentials: object) -> str:
+    """Say why a mechanism cannot use some credentials; nothing where it can."""
+    kind = type(credentials).__name__
+    if not isinstance(credentials, row.credentials):
+        return f"takes {row.credentials.__name__} credentials, not {kind}"
+    if not is_credentials(credentials):
+        return f"cannot use {kind}: credentials have user, secret and is_token (sasl.Credentials)"
+    return ""
 
 
 def _options(name: str, channel: Channel | None, limits: Limits) -> Options:

@@ -28,11 +28,14 @@ class Secret:
     __slots__ = ("_text", "prepared")
 
     def __init__(self, text: str | Secret) -> None:
-        if not isinstance(text, str) and not isinstance(text, Secret):
+        if isinstance(text, str):
+            self._text = text
+        elif isinstance(text, Secret):
+            self._text = text.reveal()
+        else:
             kind = type(text).__name__
             del self, text  # a password in bytes is a password too: no frame of the error shows it
             raise UsageError(f"a secret is a str, not {kind}")
-        self._text = text if isinstance(text, str) else text.reveal()
         self.prepared: Secret | None = None
 
     def reveal(self) -> str:

@@ -22,8 +22,6 @@ from .typed import TYPE_CHECKING, final
 from .value import replace
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from .errors import Kind
     from .steps import Event, ServerSteps
 
@@ -78,7 +76,7 @@ class ServerExchange(Exchange):
         if excess:
             return self._failed(Failure("limit", excess))
         self._initial = initial_response
-        return self._run(None, "unavailable")
+        return self._run(None)
 
     def receive(self, response: bytes) -> Event:
         """Take the client's answer to the last challenge."""
@@ -91,42 +89,42 @@ class ServerExchange(Exchange):
         if self._success is not None:
             if response:
                 return self._failed(Failure("malformed", "the last challenge was answered by more than nothing"))
-            return self._succeeded(self._success)
+            self.state = DONE
+            return self._success
         return self._run(response, "malformed")
 
-    def answer(self, value: object) -> Event:
+    def answer(self, value: object, verifier: object = None) -> Event:
         """Take the answer to the question that was returned last.
 
         NotImplemented stands for the default: Authorize accepts only the identity itself, all others are
-        Unavailable. So is a value that is no answer to the question.
+        Unavailable. So is a value that is no answer to the question; `verifier` is who gave it, to be named in the log.
         """
         question = self._question
-        if question is not None and value is not NotImplemented and not question.accepts(value):
-            value = Unavailable(f"{type(question).__name__} was answered by {type(value).__name__}")
-        return self.take(value)
-
-    def take(self, value: Any) -> Event:
-        """Take an answer as `answer` does, for a driver that has asked `Question.accepts`."""
-        if self.state is not OPEN:
-            raise self._misused("answer()")
-        question = self._question
         if question is None:
-            raise UsageError("answer() without a question", mechanism=self.name)
+            raise self._misused("answer()" if self.state is not OPEN else "answer() without a question")
         self._question = None
         vouched = value is not NotImplemented
         if not vouched:
             value = question.default()
+        elif not question.accepts(value):
+            value = _misfit(question, value, verifier)
         if self._verified is not None:
             return self._authorized(self._verified, value)
         if isinstance(value, Record if question.lookup else Accepted):
             if vouched and not isinstance(question, Authorize):
                 self._accepted += (value.identity,)
-        elif question.lookup and not isinstance(value, Unavailable):
+            return self._run(value if question.lookup else value.identity)
+        if question.lookup and not isinstance(value, Unavailable):
             # The script goes on with a decoy: until its end nobody may notice that there is no such user.
-            self._not_found, value = self._not_found or _refusal(value), None
-        else:
-            self._verdict = self._verdict or _refusal(value)
-        return self._run(value, "unavailable")
+            self._not_found = self._not_found or _refusal(value)
+            return self._run(None)
+        self._verdict = self._verdict or _refusal(value)
+        # Copies, because raising leaves frames on an exception, and a verifier may keep one to answer it always.
+        if isinstance(value, Rejected):
+            return self._run(None, refusal=Rejected(value.reason, value.kind, value.detail))
+        if isinstance(value, Unavailable):
+            return self._run(None, refusal=Unavailable(value.reason))
+        return self._run(value)
 
     def cancel(self) -> Failure:
         """End the exchange for the client, which cancelled; a verdict that was already a no keeps its kind."""
@@ -134,16 +132,16 @@ class ServerExchange(Exchange):
             raise self._misused("cancel()")
         return self._failed(Failure("cancelled", "the client cancelled"))
 
-    def _run(self, message: object, blame: Kind) -> Event:
-        """Run the script to its next event. `blame` is what its exceptions are: "malformed" where the client spoke."""
+    def _run(
+        self, message: object, blame: Kind = "unavailable", refusal: Rejected | Unavailable | None = None
+    ) -> Event:
+        """Run the script to its next event: with a message, or with a refusal, which is raised inside it.
+
+        `blame` is what its own exceptions are: "malformed" where the client spoke.
+        """
         try:
-            while True:
-                step = self._script.send(message)
-                if isinstance(step, Question):
-                    self._question = step
-                    return step
-                if not isinstance(step, Challenge) or not isinstance(step.data, bytes):
-                    return self._failed(Failure("unavailable", f"the mechanism yielded {type(step).__name__}"))
+            step = self._script.send(message) if refusal is None else self._script.throw(refusal)
+            while type(step) is Challenge and isinstance(step.data, bytes):
                 if step.refusal is not None:
                     self._verdict = self._verdict or _refusal(step.refusal)
                 if self._initial is None:
@@ -151,6 +149,11 @@ class ServerExchange(Exchange):
                 if step.data and not step.initial:
                     return self._failed(Failure("unexpected_ir", "the mechanism takes no initial response"))
                 message, self._initial, blame = self._initial, None, "malformed"
+                step = self._script.send(message)
+            if not isinstance(step, Question):
+                return self._failed(Failure("unavailable", f"the mechanism yielded {type(step).__name__}"))
+            self._question = step
+            return step
         except StopIteration as ended:
             return self._ended(ended.value)
         except Exception as error:
@@ -190,13 +193,10 @@ class ServerExchange(Exchange):
             refusal = _refusal(verdict) or Failure("unavailable")
             return self._failed(replace(refusal, kind="authorization") if refusal.kind == "credentials" else refusal)
         if verified.data is None or self._success_data:
-            return self._succeeded(Success(verdict.identity, verified.identity, verified.data))
+            self.state = DONE
+            return Success(verdict.identity, verified.identity, verified.data)
         self._success = Success(verdict.identity, verified.identity)
         return Challenge(verified.data)
-
-    def _succeeded(self, success: Success) -> Success:
-        self.state = DONE
-        return success
 
     def _failed(self, failure: Failure) -> Failure:
         """End the exchange. Whatever ended it: a verdict that was a no before that is what is reported."""
@@ -205,6 +205,15 @@ class ServerExchange(Exchange):
         self._initial = None
         close(self._script)
         return self._verdict or failure
+
+
+def _misfit(question: Question, answer: object, verifier: object) -> Unavailable:
+    """Return what an answer that is none stands for."""
+    if verifier is None:
+        return Unavailable(f"{type(question).__name__} was answered by {type(answer).__name__}")
+    from .settlement import misfit
+
+    return misfit(question, answer, verifier)
 
 
 def _refusal(answer: object) -> Failure | None:

@@ -34,9 +34,7 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
         except BaseException:
             exchange.cancel()
             raise
-        if answer is not NotImplemented and not event.accepts(answer):
-            answer = _misfit(event, answer, verifier)
-        event = exchange.take(answer)
+        event = exchange.answer(answer, verifier)
     return event
 
 
@@ -52,13 +50,11 @@ async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVe
         except BaseException:
             exchange.cancel()
             raise
-        if answer is not NotImplemented and not event.accepts(answer):
-            answer = _misfit(event, answer, verifier)
-        event = exchange.take(answer)
+        event = exchange.answer(answer, verifier)
     return event
 
 
-def _misfit(question: Question, answer: object, verifier: object) -> Unavailable:
+def misfit(question: Question, answer: object, verifier: object) -> Unavailable:
     """Return what an answer that is none stands for, and log whose it was."""
     if isinstance(answer, CoroutineType):
         answer.close()

@@ -1,8 +1,8 @@
 """What a mechanism may yield, what a server asks, and what it may be answered.
 
 A mechanism is a pair of generator functions. A client script yields what it sends and gets the server's
-next message; a server script yields challenges and questions and gets responses and answers, and ends
-by returning `Verified`. See docs/decisions/0002-mechanisms-are-scripts.md.
+next message; a server script yields challenges and questions and gets responses and what the answers mean
+(see `ask`), and ends by returning `Verified`. See docs/decisions/0002-mechanisms-are-scripts.md.
 """
 
 from __future__ import annotations
@@ -325,17 +325,9 @@ def ask(question: Question) -> Generator[Question, Any, Any]:
 
     Returns the identity of a check, or the `Record` of a lookup (None if nothing was found: go on with a
     decoy, the engine forbids success). Raises Rejected and Unavailable; a script may catch Rejected to
-    send an error challenge, and raises it again.
+    send an error challenge, and raises it again. To yield the question itself does the same.
     """
-    answer = yield question
-    if isinstance(answer, Accepted):
-        return answer.identity
-    # Copies, because raising leaves frames on an exception, and a verifier may keep one to answer it always.
-    if isinstance(answer, Rejected):
-        raise Rejected(answer.reason, answer.kind, answer.detail)
-    if isinstance(answer, Unavailable):
-        raise Unavailable(answer.reason)
-    return answer
+    return (yield question)
 
 
 # --- what a server exchange answers to its driver

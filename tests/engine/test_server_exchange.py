@@ -583,6 +583,22 @@ def test_a_question_of_a_plug_in_may_have_answers_of_its_own(server: Server) -> 
     assert unavailable.answer("red") == Failure("unavailable", "Colour was answered by str")
 
 
+def test_a_script_may_yield_a_question_without_ask(server: Server) -> None:
+    def plainly(options: sasl.Options) -> sasl.ServerSteps:
+        yield Challenge(b"")
+        try:
+            yield CheckPassword("joe", sasl.Secret("first"))
+        except Rejected:
+            identity = yield CheckPassword("joe", sasl.Secret("second"))
+            return Verified(identity)
+        raise AssertionError
+
+    exchange = server(plainly)
+    exchange.start(b"")
+    assert exchange.answer(Rejected("no")) == CheckPassword("joe", sasl.Secret("second"))
+    assert exchange.answer(YES) == Failure("credentials", "no")
+
+
 # --- rule 2: wrong calls are the driver's mistake
 
 

@@ -662,9 +662,9 @@ class Calls:
         self.made.append(("receive", message))
         return self._exchange.receive(message)
 
-    def take(self, value: object) -> Any:
-        self.made.append(("take", value))
-        return self._exchange.take(value)
+    def answer(self, value: object, verifier: object) -> Any:
+        self.made.append(("answer", value))
+        return self._exchange.answer(value, verifier)
 
     @property
     def name(self) -> str:

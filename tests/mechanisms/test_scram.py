@@ -366,7 +366,7 @@ def test_a_proof_that_begins_with_zeros_is_not_right_without_them():
         event = sasl.settle(server, server.start(b"n,,n=user,r=" + nonces[0]), Users(user=keys))
         final = b"c=biws,r=" + b"".join(nonces)
         signed = b"n=user,r=%s,%s,%s" % (nonces[0], event.data, final)
-        proof = scram._xor(client_key, hmac.digest(keys.stored_key, signed, "sha256"))
+        proof = scram.xor(client_key, hmac.digest(keys.stored_key, signed, "sha256"))
         if not proof[0]:
             break
     short = base64.b64encode(proof.lstrip(b"\0"))
@@ -415,7 +415,7 @@ def test_a_password_is_hashed_as_it_is_where_that_is_asked_for():
     client = sasl.client("SCRAM-SHA-256", sasl.Password("\u2168", password), prepare=False, limits=QUICK)
     salt = b"salt"
     client_key, server_key = sasl.keys.derive(password, "sha256", salt, 2)
-    keys = sasl.ScramKeys("sha256", salt, 2, scram._hash("sha256", client_key), server_key)
+    keys = sasl.ScramKeys("sha256", salt, 2, scram.digest("sha256", client_key), server_key)
     event, error = dialogue(client, sasl.server("SCRAM-SHA-256", prepare=False), Users({"\u2168": keys}))
     assert error is None
     assert event.identity == "\u2168"

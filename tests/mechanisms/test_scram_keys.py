@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import hmac
 import pickle
 import subprocess
 import sys
@@ -62,6 +63,25 @@ def test_of_keys_and_caches_their_kind_is_shown():
 
 def test_keys_are_octets_to_whoever_computes_with_them():
     assert b"%s" % ClientKeys(b"client", b"server").client_key == b"client"
+
+
+@pytest.mark.parametrize("hash_name", ["sha1", "sha256", "sha512"])
+def test_keys_sign_each_message_anew(hash_name):
+    keys = ClientKeys(b"client", b"server")
+    stored_key = hashlib.new(hash_name, b"client").digest()
+    for message in (b"one", b"another", b"one"):
+        proof, signature = keys.sign(hash_name, message)
+        expected = hmac.digest(stored_key, message, hash_name)
+        assert int.from_bytes(proof) == int.from_bytes(b"client") ^ int.from_bytes(expected)
+        assert len(proof) == len(expected)
+        assert signature == hmac.digest(b"server", message, hash_name)
+
+
+def test_keys_that_have_signed_equal_those_that_have_not():
+    keys = ClientKeys(b"client", b"server")
+    keys.sign("sha256", b"message")
+    assert keys == ClientKeys(b"client", b"server")
+    assert repr(keys) == "ClientKeys(***)"
 
 
 def test_keys_are_frozen():
