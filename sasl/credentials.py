@@ -41,7 +41,7 @@ def is_credentials(value: object) -> TypeGuard[Credentials]:
     if type(value) in _OURS:
         return True
     try:
-        user, secret, is_token = value.user, value.secret, value.is_token  # type: ignore[attr-defined]
+        user, secret, is_token = value.user, value.secret, value.is_token  # type: ignore[attr-defined]  # that is what is asked
     except Exception:
         return False  # what a plug-in's own kind raises may hold the secret
     return isinstance(user, str | None) and isinstance(secret, Secret | None) and isinstance(is_token, bool)

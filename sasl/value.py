@@ -63,12 +63,12 @@ def value(cls: type[T], /) -> type[T]:
     kind: Any = type(cls)
     made: Any = kind(cls.__name__, cls.__bases__, body)
     made.__qualname__ = cls.__qualname__
-    return made  # type: ignore[no-any-return]
+    return made  # type: ignore[no-any-return]  # what a metaclass makes is unknown to checkers
 
 
 def replace(value: T, /, **changes: Any) -> T:
     """Return a value with some of its fields changed."""
-    return value.__replace__(**changes)  # type: ignore[attr-defined, no-any-return]
+    return value.__replace__(**changes)  # type: ignore[attr-defined, no-any-return]  # a class that `value` made
 
 
 def _fields(body: dict[str, Any]) -> dict[str, Field]:

@@ -159,7 +159,11 @@ def log_in(library: Library[C, R], conn: C, credentials: Credentials, **options:
 
 
 def perform(steps: Steps[T]) -> T:
-    """Make the calls of a synchronous library, and return the result."""
+    """Make the calls of a synchronous library, and return the result.
+
+    A driver that awaits what the calls return does as this one: whatever interrupts it, a cancellation too, is thrown
+    into the steps, which close the connection and end in the error to raise.
+    """
     returned: list[Any] = [None]  # emptied each time: an error that leaves shows what the variables of a frame hold
     raised: list[BaseException] = []
     while True:
