@@ -267,7 +267,7 @@ def _readline(conn: imaplib.IMAP4) -> bytes:
     raise LimitExceeded("a line that is too long for imaplib")
 
 
-LIBRARY: Final = Library(
+LIBRARY: Final[Library[imaplib.IMAP4, Answer]] = Library(
     service="imap",
     errors=_OURS,
     open=partial(open_by_class, classes=(IMAP4, IMAP4_SSL), context="ssl_context"),

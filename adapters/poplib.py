@@ -288,7 +288,7 @@ def _is_end(error: poplib.error_proto) -> bool:
     return any(each is not None and each.args == _EOF for each in (error, error.__context__))
 
 
-LIBRARY: Final = Library(
+LIBRARY: Final[Library[poplib.POP3, bytes]] = Library(
     service="pop",
     errors=_OURS,
     open=partial(open_by_class, classes=(POP3, POP3_SSL)),

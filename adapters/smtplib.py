@@ -368,7 +368,7 @@ def _readline(conn: smtplib.SMTP) -> bytes:
     return cast("bytes", cast("Any", conn.file).readline(READ))  # a file since EHLO was answered
 
 
-LIBRARY: Final = Library(
+LIBRARY: Final[Library[smtplib.SMTP, Reply]] = Library(
     service="smtp",
     errors=_OURS,
     open=partial(open_by_class, classes=(SMTP, SMTP_SSL), local_hostname=_MYSELF),

@@ -49,9 +49,6 @@ else:
 
         __slots__ = ()
 
-        def __class_getitem__(cls, _kinds):
-            return cls
-
     class Generic:
         """A class whose types depend on others, which only type checkers see."""
 

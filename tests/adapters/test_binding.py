@@ -14,13 +14,14 @@ import socket
 import ssl
 import time
 import traceback
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import sasl
 from sasl.adapters import deadline
-from sasl.adapters.binding import describe, log_in
+from sasl.adapters.binding import describe, has_unread, log_in
 from sasl.adapters.wire.client import LONGEST_LINE
 from sasl.steps import Complete
 
@@ -1239,3 +1240,17 @@ def test_a_closed_socket_and_a_pipe_are_described_as_nothing_good() -> None:
     sock.close()
     assert describe(sock, "imap") == sasl.Channel(service="imap")
     assert describe(None, "imap") == sasl.Channel(service="imap")
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_octets_that_wait_are_seen_and_left(buffered: bool) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as reader:
+        ours.settimeout(5)
+        conn = SimpleNamespace(sock=ours, file=reader) if buffered else SimpleNamespace(sock=ours)
+        assert not has_unread(conn)
+        theirs.sendall(b"+OK\r\n")
+        assert has_unread(conn)
+        assert has_unread(conn)
+        assert ours.gettimeout() == 5
+        assert (reader.readline() if buffered else ours.recv(9)) == b"+OK\r\n"
