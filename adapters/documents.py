@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def parse_object(octets: bytes, *, unique: bool = False) -> dict[str, Any] | None:
@@ -34,8 +35,10 @@ def replace_file(path: Path, octets: bytes, *, mode: int = 0o600) -> None:
 
     Raises OSError if it cannot be written; what stood there is still there then.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # for the owner only
-    temporary = Path(name)
+    from tempfile import mkstemp
+
+    descriptor, name = mkstemp(prefix=".new-", dir=path.parent)  # for the owner only
+    temporary = path.with_name(name.rpartition(os.sep)[2])
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(octets)
@@ -44,5 +47,5 @@ def replace_file(path: Path, octets: bytes, *, mode: int = 0o600) -> None:
         temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise

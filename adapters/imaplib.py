@@ -13,6 +13,7 @@ from __future__ import annotations
 import imaplib
 import os
 import re
+from contextlib import suppress
 from functools import partial
 from operator import methodcaller
 from ssl import SSLSocket, create_default_context
@@ -23,12 +24,12 @@ from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.typed import TYPE_CHECKING
 
 from .binding import Binding, Library, LibraryError, Offer, begin_tls, describe, is_gone
-from .binding.connection import close, open_by_class
+from .binding.connection import open_by_class
 from .binding.dialogue import Dialogue, quiet
 from .binding.given import credentials_of, veil_password
 from .binding.tls import NOT_OFFERED, has_unread, no_tls
 from .wire.imap import choose, client_wire, greeting
-from .wire.text import end_of_connection, printable
+from .wire.text import end_of_connection, one_line
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -111,12 +112,12 @@ class IMAP4(imaplib.IMAP4):
         if not isinstance(error, imaplib.IMAP4.error):
             return None
         if self.untagged_responses.get("BYE"):
-            return end_of_connection(printable(text.rpartition(" => ")[2]))
+            return end_of_connection(one_line(text.rpartition(" => ")[2]))
         if "socket error" in text.partition("unexpected")[0]:
             return end_of_connection()
         if isinstance(error, imaplib.IMAP4.abort) or " => " in text:  # else it is a NO or BAD
             _close(self)
-        return ProtocolError(printable(text)) if begun else no_tls(text)
+        return ProtocolError(one_line(text)) if begun else no_tls(text)
 
 
 class IMAP4_SSL(IMAP4, imaplib.IMAP4_SSL):  # noqa: N801 -- the library's name
@@ -230,7 +231,8 @@ def _explain(error: Exception) -> SASLError | None:
 
 def _close(conn: imaplib.IMAP4) -> None:
     conn.state = "LOGOUT"  # so that the end of a `with` block does not try to log out on it
-    close(conn)
+    with suppress(OSError):
+        conn.shutdown()  # close() closes a mailbox
 
 
 def _leftover(conn: imaplib.IMAP4) -> bool:

@@ -18,8 +18,6 @@ from sasl.errors import AuthenticationFailed, SASLError, TokenError, bare
 from sasl.resolution import resolve, resolve_async
 from sasl.secret import Secret
 
-from .binding.connection import close as close_quietly
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -50,7 +48,7 @@ class Session(Generic[C]):
         self._factory = factory
         self._authenticate = authenticate
         self._credentials = credentials
-        self._close = close or close_quietly
+        self._close = close or _close
         self._options = options
 
     def log_in(self) -> C:
@@ -141,3 +139,11 @@ def _instead(error: TokenError, refusal: AuthenticationFailed) -> SASLError:
         return error
     refusal.__cause__ = error
     return refusal
+
+
+def _close(conn: Any) -> None:
+    close = getattr(conn, "shutdown", None) or conn.close  # imaplib's close() closes a mailbox
+    try:
+        close()
+    except OSError:
+        pass  # it is closed already

@@ -10,7 +10,7 @@ from threading import Lock
 from sasl.errors import UsageError
 from sasl.keys import Key
 from sasl.typed import TYPE_CHECKING, Protocol, final
-from sasl.value import field, value
+from sasl.value import value
 
 if TYPE_CHECKING:
     from typing import Final, NoReturn, TypeAlias
@@ -25,7 +25,10 @@ class ClientKeys:
 
     client_key: bytes
     server_key: bytes
-    _keyed: tuple[hmac.HMAC, hmac.HMAC] | None = field(hidden=True)
+    __slots__ = ("_keyed",)  # which is no part of the value
+
+    if TYPE_CHECKING:
+        _keyed: tuple[str, hmac.HMAC, hmac.HMAC] | None
 
     def __init__(self, client_key: bytes, server_key: bytes) -> None:
         object.__setattr__(self, "client_key", Key(client_key))
@@ -35,14 +38,14 @@ class ClientKeys:
     def sign(self, hash_name: str, message: bytes) -> tuple[bytes, bytes]:
         """Return the proof to send and the signature to expect for an AuthMessage (RFC 5802 section 3).
 
-        The first call keeps what HMAC makes of the keys, which takes longer than the message.
+        What HMAC makes of the keys is kept, which takes longer than the message.
         """
         keyed = self._keyed
-        if keyed is None:
-            stored_key = digest(hash_name, self.client_key)
-            keyed = hmac.new(stored_key, digestmod=hash_name), hmac.new(self.server_key, digestmod=hash_name)
+        if keyed is None or keyed[0] != hash_name:
+            client = hmac.new(digest(hash_name, self.client_key), digestmod=hash_name)
+            keyed = hash_name, client, hmac.new(self.server_key, digestmod=hash_name)
             object.__setattr__(self, "_keyed", keyed)
-        client, server = keyed[0].copy(), keyed[1].copy()
+        client, server = keyed[1].copy(), keyed[2].copy()
         client.update(message)
         server.update(message)
         return xor(self.client_key, client.digest()), server.digest()

@@ -28,7 +28,7 @@ def plain_client(credentials: Password, options: Options, *, prepare: bool = Tru
         raise UsageError("PLAIN needs a user name and a password that are not empty (RFC 4616 section 2)")
     message = "\0".join(names)
     if not is_prepared("".join(names), options.limits.prep_characters):
-        if message.count("\0") != 2:
+        if message.count("\0") != 2:  # printable ASCII holds none
             raise UsageError("PLAIN cannot carry a NUL (RFC 4616 section 2)")
         if prepare:
             check_preparable(names, options.limits.prep_characters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .errors import UsageError
+from .errors import SASLError, UsageError
 from .secret import octets
 from .typed import TYPE_CHECKING, final
 from .value import field, value
@@ -29,8 +29,8 @@ _TYPES: Final = (
 class LazyBindings(Mapping[str, bytes]):
     """The channel bindings of a connection, fetched when somebody looks: most logins have no use for them.
 
-    `fetch` returns them, the preferred one first; once it has, it is not called again. What it raises is a UsageError
-    where they are looked at.
+    `fetch` returns them, the preferred one first; once it has, it is not called again. A SASLError, an OSError and an
+    ImportError that it raises leave as they are where the bindings are looked at, all else is a UsageError there.
     """
 
     __slots__ = ("_fetch", "_found")
@@ -104,9 +104,11 @@ class Channel:
 
 
 def _bindings_from(fetch: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
-    """Call a function of the caller's; what it raises may hold anything, so that only its type is told."""
+    """Call a function of the caller's; of what it raises unexpectedly only the type is told: it may hold anything."""
     try:
         return fetch()
+    except (SASLError, OSError, ImportError):
+        raise
     except Exception as error:
         kind = type(error).__name__
     raise UsageError(f"the channel bindings could not be fetched: {kind}")

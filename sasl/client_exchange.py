@@ -214,7 +214,7 @@ class ClientExchange(Exchange):
     def _noted(self, step: ClientStep) -> bytes:
         """Note which kind of step it is, and return its octets: in a frame of its own, since they hold credentials."""
         data = step.data if isinstance(step, _MESSAGES) else step
-        if data is None and not self._steps:
+        if step is None and not self._steps:
             data = b""  # the server speaks first
         if not isinstance(data, bytes):
             raise ProtocolError(f"the mechanism sent {type(data).__name__} where octets belong")

@@ -68,9 +68,8 @@ def escape(name: str) -> bytes:
 def unescape(name: bytes) -> str:
     """Decode a saslname. Raises ProtocolError for any other "=", an empty name, a NUL, or what is not UTF-8."""
     text = None
-    if (
-        name and 0 not in name and 0x2C not in name and (0x3D not in name or _is_escaped(name))
-    ):  # octets are found faster than bytes
+    # Octets are found faster than bytes.
+    if name and 0 not in name and 0x2C not in name and (0x3D not in name or _is_escaped(name)):
         try:
             text = name.replace(b"=2C", b",").replace(b"=3D", b"=").decode("utf-8")
         except UnicodeDecodeError:

@@ -202,7 +202,7 @@ def client(
     a token source that was not resolved, or an option that the mechanism does not know.
     """
     ready = _CLIENTS.get(name) if type(name) is str and name not in _registered else None
-    row, script, options = ready or _prepare(name, "client", _CLIENTS)
+    row, script, options = ready or _look_up(name, "client", _CLIENTS)
     kind = type(credentials)
     known = kind is row.credentials and kind in _ASKED_FOR
     if not known and (problem := _misfit(row, credentials)):
@@ -239,7 +239,7 @@ def server(
     Raises MechanismUnavailable if there is no such mechanism, UsageError for an option that it does not know.
     """
     ready = _SERVERS.get(name) if type(name) is str and name not in _registered else None
-    row, script, options = ready or _prepare(name, "server", _SERVERS)
+    row, script, options = ready or _look_up(name, "server", _SERVERS)
     if channel is not None or limits is not DEFAULT_LIMITS:
         options = _options(row.name, channel, limits)
     try:
@@ -257,7 +257,7 @@ _SERVERS: Final[dict[str, _Ready]] = {}
 connection: to look them up takes as long as the rest of a PLAIN login."""
 
 
-def _prepare(name: str, side: str, kept: dict[str, _Ready]) -> _Ready:
+def _look_up(name: str, side: str, kept: dict[str, _Ready]) -> _Ready:
     """Return a row, one of its scripts, and its options where nothing is known of the connection."""
     row = lookup(name)
     ready = row, row.script(side), Options(row.name)

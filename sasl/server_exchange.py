@@ -32,6 +32,9 @@ class ServerExchange(Exchange):
 
     `start`, `receive` and `answer` return the next event: a `Challenge` to send, a `Question` to answer,
     a `Success` or a `Failure`. What a peer sent never raises; UsageError is for a wrong call.
+
+    Attributes:
+        misfit: whether the last answer was none that its question may get.
     """
 
     __slots__ = (
@@ -44,6 +47,7 @@ class ServerExchange(Exchange):
         "_success_data",
         "_verdict",
         "_verified",
+        "misfit",
     )
 
     def __init__(
@@ -65,6 +69,7 @@ class ServerExchange(Exchange):
         self._verdict: Failure | None = None  # a no that nothing undoes
         self._not_found: Failure | None = None  # the same, but told only at the end: the client must not notice
         self._verified: Verified | None = None
+        self.misfit = False
         self._success: Success | None = None  # waits for the answer to the last challenge
 
     def start(self, initial_response: bytes | None = None) -> Event:
@@ -93,21 +98,24 @@ class ServerExchange(Exchange):
             return self._success
         return self._run(response, "malformed")
 
-    def answer(self, value: object, verifier: object = None) -> Event:
+    def answer(self, value: object) -> Event:
         """Take the answer to the question that was returned last.
 
         NotImplemented stands for the default: Authorize accepts only the identity itself, all others are
-        Unavailable. So is a value that is no answer to the question; `verifier` is who gave it, to be named in the log.
+        Unavailable. So is a value that is no answer to the question; `misfit` tells.
         """
         question = self._question
         if question is None:
-            raise self._misused("answer()" if self.state is not OPEN else "answer() without a question")
-        self._question = None
+            if self.state is not OPEN:
+                raise self._misused("answer()")
+            raise UsageError("answer() without a question", mechanism=self.name)
         vouched = value is not NotImplemented
+        self.misfit = vouched and not question.accepts(value)
         if not vouched:
             value = question.default()
-        elif not question.accepts(value):
-            value = _misfit(question, value, verifier)
+        elif self.misfit:
+            value = Unavailable(f"{type(question).__name__} was answered by {type(value).__name__}")
+        self._question = None
         if self._verified is not None:
             return self._authorized(self._verified, value)
         if isinstance(value, Record if question.lookup else Accepted):
@@ -205,15 +213,6 @@ class ServerExchange(Exchange):
         self._initial = None
         close(self._script)
         return self._verdict or failure
-
-
-def _misfit(question: Question, answer: object, verifier: object) -> Unavailable:
-    """Return what an answer that is none stands for."""
-    if verifier is None:
-        return Unavailable(f"{type(question).__name__} was answered by {type(answer).__name__}")
-    from .settlement import misfit
-
-    return misfit(question, answer, verifier)
 
 
 def _refusal(answer: object) -> Failure | None:

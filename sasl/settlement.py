@@ -34,7 +34,9 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(answer, verifier)
+        question, event = event, exchange.answer(answer)
+        if exchange.misfit:
+            _tell_misfit(question, answer, verifier)
     return event
 
 
@@ -50,19 +52,20 @@ async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVe
         except BaseException:
             exchange.cancel()
             raise
-        event = exchange.answer(answer, verifier)
+        question, event = event, exchange.answer(answer)
+        if exchange.misfit:
+            _tell_misfit(question, answer, verifier)
     return event
 
 
-def misfit(question: Question, answer: object, verifier: object) -> Unavailable:
-    """Return what an answer that is none stands for, and log whose it was."""
+def _tell_misfit(question: Question, answer: object, verifier: object) -> None:
+    """Log whose answer it was that is none to its question."""
     if isinstance(answer, CoroutineType):
         answer.close()
     kind = type(answer).__name__
     code = getattr(verifier, "__code__", None) or getattr(type(verifier).__call__, "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "unknown place"
     _log("the verifier at %s answered %s by %s, which is no answer to it", where, type(question).__name__, kind)
-    return Unavailable(f"the verifier answered by {kind}")
 
 
 def _broken(question: Question, error: Exception) -> Unavailable:

@@ -52,13 +52,17 @@ def value(cls: type[T], /) -> type[T]:
 
     What it writes itself of `__init__`, `__repr__`, `__eq__`, `__hash__` and the like stays; the rest is made. Fields
     behind `_: KW_ONLY` are given by name. `__post_init__` runs last; it sets a field by `object.__setattr__`. Fields
-    are not inherited. The module needs `from __future__ import annotations`.
+    are not inherited; what a class names in `__slots__` is no field. The module needs
+    `from __future__ import annotations`.
     """
     body: dict[str, Any] = {**_METHODS, **cls.__dict__}
     body.pop("__dict__", None)
     body.pop("__weakref__", None)
+    more = body.get("__slots__", ())
+    for name in more:
+        del body[name]
     fields = body["__fields__"] = _fields(body)
-    body["__slots__"] = tuple(fields)
+    body["__slots__"] = (*fields, *more)
     body["__match_args__"] = tuple([name for name, each in fields.items() if not each.keyword])
     kind: Any = type(cls)
     made: Any = kind(cls.__name__, cls.__bases__, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from ssl import SSLSocket
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from socket import socket
     from typing import Any, Final
 
-_LOOPBACK: Final = ("127.", "::ffff:127.")
-"""How the addresses of this machine begin, as the system writes them; so does "::1"."""
+_LOOPBACK: Final = re.compile(r"(?:::ffff:)?127(?:\.[0-9]{1,3}){3}|::1")
+"""The addresses of this machine, as the system writes them; a proxy's socket may give a name."""
 
 
 def describe(sock: socket | None, service: str, host: str | None = None, port: int | None = None) -> Channel:
@@ -35,10 +36,9 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
         pass  # the first write will tell that it is closed
     if not isinstance(peer, tuple):  # a pipe, or a socket in the file system
         return Channel(tls=tls, loopback=isinstance(peer, str | bytes), service=service, bindings=found)
-    address = str(peer[0])
     return Channel(
         tls=tls,
-        loopback=address == "::1" or address.startswith(_LOOPBACK),
+        loopback=_LOOPBACK.fullmatch(str(peer[0])) is not None,
         service=service,
         host=(host if host.isascii() else _as_ascii(host)) if host else None,
         port=port or peer[1],

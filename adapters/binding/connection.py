@@ -62,6 +62,6 @@ def open_by_class(
 def close(conn: Any) -> None:
     """Close a connection of the standard library's, which may be closed already."""
     try:
-        (getattr(conn, "shutdown", None) or conn.close)()  # imaplib's close() closes a mailbox
+        conn.close()
     except OSError:
         pass

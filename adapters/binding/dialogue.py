@@ -10,7 +10,7 @@ from sasl.errors import Cancelled, LimitExceeded
 from sasl.typed import TYPE_CHECKING
 
 from ..wire.client import LONGEST_LINE
-from ..wire.text import printable, text_of
+from ..wire.text import one_line, text_of
 from .errors import timeout_error
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Dialogue:
             raise EOFError
         self.last = line
         for show in self._shows:
-            show(f"S: {shown(line) if shown else printable(text_of(line))}")
+            show(f"S: {shown(line) if shown else one_line(text_of(line))}")
         return line
 
     def hold(self, wire: Wire) -> Steps[None]:

@@ -9,7 +9,7 @@ from ssl import SSLError, SSLSocket, create_default_context
 from sasl.errors import ConnectionLost, PolicyViolation, SASLError
 from sasl.typed import TYPE_CHECKING, cast
 
-from ..wire.text import octets_of, printable, text_of
+from ..wire.text import octets_of, one_line, text_of
 from .errors import explain_socket_error, translate
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ class _CheckedContext:
 
 def no_tls(said: bytes | str) -> PolicyViolation:
     """Return the error for a server that refuses STARTTLS, with its line, or what the library says in a str."""
-    error = PolicyViolation(f"the server refuses STARTTLS: {printable(text_of(octets_of(said)))}")
+    error = PolicyViolation(f"the server refuses STARTTLS: {one_line(text_of(octets_of(said)))}")
     if isinstance(said, bytes):
-        error.server_text = printable(text_of(said))
+        error.server_text = one_line(text_of(said))
     return error
 
 

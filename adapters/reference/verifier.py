@@ -238,11 +238,11 @@ class Verifier:
 def judge_token(user: str, state: TokenState, scope: str) -> Answer:
     """Answer CheckToken for a token that is known; an error challenge asks for `scope`."""
     detail = {"scope": scope}
+    if state == "good":
+        return Accepted(user)
     if state == "expired":
         return Rejected("the token has expired", "expired", detail)
-    if state == "revoked":
-        return Rejected("the token was revoked", detail=detail)
-    return Accepted(user)
+    return Rejected("the token was revoked", detail=detail)
 
 
 def _credential(value: str | ScramKeys) -> Secret | ScramKeys:

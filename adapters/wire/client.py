@@ -7,11 +7,10 @@ from sasl.errors import LimitExceeded, ProtocolError, SASLError, UsageError
 from sasl.exchange import DONE
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret, scrubbed, scrubbed_code
-from sasl.text import printable
 from sasl.typed import TYPE_CHECKING
 
 from .line import Line, without_end
-from .text import LONGEST_TEXT, end_of_connection, size_of, text_of
+from .text import LONGEST_TEXT, end_of_connection, one_line, size_of, text_of
 
 if TYPE_CHECKING:
     import re
@@ -215,7 +214,7 @@ class Client:
 
     def _tidy(self, text: str) -> str:
         """Return a server's text as it may be kept and printed."""
-        return printable(self.scrub(text[: 2 * LONGEST_TEXT]), limit=LONGEST_TEXT, instead=" ").strip()
+        return one_line(self.scrub(text[: 2 * LONGEST_TEXT]))
 
     # --- helpers
 

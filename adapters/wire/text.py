@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sasl import base64
 from sasl.errors import ConnectionLost, ProtocolError, UsageError
-from sasl.text import printable as without_controls
+from sasl.text import printable
 from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def octets_of(text: bytes | str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """Return the beginning of a server's text on one line, without what a terminal would obey."""
-    return without_controls(text, limit=LONGEST_TEXT, instead=" ").strip()
+    return printable(text, limit=LONGEST_TEXT, instead=" ").strip()
 
 
 def end_of_connection(text: str = "", response_code: str | None = None) -> ConnectionLost:

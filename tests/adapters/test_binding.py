@@ -1184,6 +1184,10 @@ def test_without_a_context_the_class_for_tls_checks_the_certificate(
         (("fe80::1%eth0", 143, 0, 2), False),
         (("192.0.2.1", 143), False),
         (("::ffff:192.0.2.1", 143, 0, 0), False),
+        (("127.mail.example", 143), False),  # PySocks gives the name that its proxy looks up
+        (("127.0.0.1.mail.example", 143), False),
+        (("127.0.0.1\n", 143), False),
+        ((3, 143), False),  # AF_VSOCK
     ],
     ids=str,
 )

@@ -187,6 +187,20 @@ def test_closing_never_fails(speech: Any) -> None:
     speech.described().close(Connection())
 
 
+def test_closing_calls_what_closes_and_nothing_of_that_name_else(speech: Any) -> None:
+    called = []
+
+    class Connection:
+        def close(self) -> None:
+            called.append("close")
+
+        def shutdown(self) -> None:
+            called.append("shutdown")
+
+    speech.described().close(Connection())
+    assert called == ["shutdown" if speech.name == "imap" else "close"]
+
+
 def test_a_connection_that_is_gone_before_the_command_is_lost(speech: Any, stage: Any) -> None:
     conn, _ = stage.play(speech, speech.offer("PLAIN"), tls=False)
     policy = sasl.Policy(plaintext="loopback")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,3 +39,21 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) ->
     with pytest.raises(OSError):
         replace_file(tmp_path / "file", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_write_that_fails_leaves_what_stood_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ("n" * 250)
+    path.write_bytes(b"old")
+
+    def fail(_descriptor: int) -> None:
+        for file in tmp_path.glob(".new-*"):
+            file.unlink()  # somebody tidies up meanwhile
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(path, b"new")
+    monkeypatch.undo()
+    assert (list(tmp_path.iterdir()), path.read_bytes()) == ([path], b"old")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"

@@ -782,12 +782,23 @@ def test_lazy_bindings_are_checked_and_show_nothing() -> None:
 
 def test_bindings_that_cannot_be_fetched_are_the_callers_fault() -> None:
     def fetch() -> dict[str, bytes]:
-        raise OSError("the secret of a key store")
+        raise KeyError("the secret of a key store")
 
     channel = Channel(tls=True, bindings=sasl.LazyBindings(fetch))
-    with pytest.raises(sasl.UsageError, match="could not be fetched: OSError") as caught:
+    with pytest.raises(sasl.UsageError, match="could not be fetched: KeyError") as caught:
         sasl.choose(["SCRAM-SHA-256-PLUS"], sasl.Password("tim", "tanstaaftanstaaf"), channel=channel)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("error", [sasl.UsageError("no handshake yet"), ConnectionResetError(), ImportError("pyasn1")])
+def test_what_is_known_of_bindings_that_cannot_be_fetched_is_told(error: Exception) -> None:
+    def fetch() -> dict[str, bytes]:
+        raise error
+
+    channel = Channel(tls=True, bindings=sasl.LazyBindings(fetch))
+    with pytest.raises(type(error)) as caught:
+        sasl.choose(["SCRAM-SHA-256-PLUS"], sasl.Password("tim", "tanstaaftanstaaf"), channel=channel)
+    assert caught.value is error
 
 
 # --- credentials of a kind that the engine does not know

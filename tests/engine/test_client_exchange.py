@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sasl
-from sasl import Complete, ErrorAnswer, State
+from sasl import Complete, ErrorAnswer, Harmless, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -698,6 +698,18 @@ def garbage_complete(c: sasl.Password, _: sasl.Options) -> sasl.ClientSteps:
     yield Complete(c.password.reveal())  # type: ignore[arg-type]
 
 
+def empty_complete(_c: sasl.Password, _: sasl.Options) -> sasl.ClientSteps:
+    yield Complete(None)  # type: ignore[arg-type]
+
+
+def empty_harmless(_c: sasl.Password, _: sasl.Options) -> sasl.ClientSteps:
+    yield Harmless(None)  # type: ignore[arg-type]
+
+
+def empty_error_answer(_c: sasl.Password, _: sasl.Options) -> sasl.ClientSteps:
+    yield ErrorAnswer(None)  # type: ignore[arg-type]
+
+
 def late_garbage(c: sasl.Password, _: sasl.Options) -> sasl.ClientSteps:
     yield b"hello"
     yield c.password.reveal()  # type: ignore[misc]
@@ -726,6 +738,9 @@ def no_generator(c: sasl.Password, _: sasl.Options) -> Any:
         (empty, "nothing to say"),
         (garbage, "sent str where octets belong"),
         (garbage_complete, "sent str where octets belong"),
+        (empty_complete, "sent NoneType where octets belong"),
+        (empty_harmless, "sent NoneType where octets belong"),
+        (empty_error_answer, "sent NoneType where octets belong"),
         (no_generator, "failed with AttributeError"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

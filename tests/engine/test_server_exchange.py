@@ -583,6 +583,32 @@ def test_a_question_of_a_plug_in_may_have_answers_of_its_own(server: Server) -> 
     assert unavailable.answer("red") == Failure("unavailable", "Colour was answered by str")
 
 
+def test_a_question_whose_answer_could_not_be_looked_at_still_waits(server: Server) -> None:
+    class Colour(sasl.Question):
+        def accepts(self, answer: object) -> bool:
+            return answer + "!" == "blue!"  # type: ignore[operator]
+
+    def colourful(options: sasl.Options) -> sasl.ServerSteps:
+        yield Challenge(b"")
+        colour = yield from ask(Colour())
+        identity = yield from ask(CheckPassword(colour, sasl.Secret("")))
+        return Verified(identity)
+
+    exchange = server(colourful)
+    exchange.start(b"")
+    with pytest.raises(TypeError):
+        exchange.answer(7)
+    assert exchange.answer("blue") == CheckPassword("blue", sasl.Secret(""))
+
+
+@pytest.mark.parametrize(("value", "misfit"), [("red", True), (Rejected(), False), (NotImplemented, False)])
+def test_a_driver_learns_that_an_answer_was_none(server: Server, value: object, misfit: bool) -> None:
+    exchange = server(one_message)
+    exchange.start(b"joe:pencil")
+    exchange.answer(value)
+    assert exchange.misfit is misfit
+
+
 def test_a_script_may_yield_a_question_without_ask(server: Server) -> None:
     def plainly(options: sasl.Options) -> sasl.ServerSteps:
         yield Challenge(b"")

@@ -156,7 +156,7 @@ def test_an_answer_that_is_none_is_unavailable_and_logged_by_its_type(
         return answer
 
     event = settle(exchange, exchange.start(b"pencil"), verifier)
-    assert event == Failure("unavailable", f"the verifier answered by {type(answer).__name__}")
+    assert event == Failure("unavailable", f"CheckPassword was answered by {type(answer).__name__}")
     [record] = [record for record in caplog.records if record.name == "sasl"]
     said = rf"the verifier at {re.escape(__file__)}:\d+ answered CheckPassword by {type(answer).__name__}, which is"
     assert re.match(said, record.getMessage())
@@ -188,7 +188,7 @@ def test_a_coroutine_is_no_answer_for_the_synchronous_driver(
         raise AssertionError  # never awaited, and no warning about it either
 
     event = sasl.settle(exchange, exchange.start(b"pencil"), verifier)
-    assert event == Failure("unavailable", "the verifier answered by coroutine")
+    assert event == Failure("unavailable", "CheckPassword was answered by coroutine")
     assert "coroutine" in caplog.text
 
 

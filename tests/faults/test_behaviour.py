@@ -662,13 +662,12 @@ class Calls:
         self.made.append(("receive", message))
         return self._exchange.receive(message)
 
-    def answer(self, value: object, verifier: object) -> Any:
+    def answer(self, value: object) -> Any:
         self.made.append(("answer", value))
-        return self._exchange.answer(value, verifier)
+        return self._exchange.answer(value)
 
-    @property
-    def name(self) -> str:
-        return self._exchange.name
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
 
 
 def measured(half_open: Callable[[int], list[Any]], count: int) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import sasl
+from sasl import value
 from sasl.mechanisms._scram_keys import ClientKeys, KeyCache, fingerprint
 
 SALT = b"a salt of the server's"
@@ -75,6 +76,32 @@ def test_keys_sign_each_message_anew(hash_name):
         assert int.from_bytes(proof) == int.from_bytes(b"client") ^ int.from_bytes(expected)
         assert len(proof) == len(expected)
         assert signature == hmac.digest(b"server", message, hash_name)
+
+
+def test_keys_sign_by_the_hash_that_is_asked_for():
+    keys = ClientKeys(b"client", b"server")
+    for hash_name in ("sha256", "sha512", "sha256"):
+        assert keys.sign(hash_name, b"message")[1] == hmac.digest(b"server", b"message", hash_name)
+
+
+def test_what_hmac_makes_of_keys_is_kept(monkeypatch):
+    made = []
+    new = hmac.new
+    monkeypatch.setattr(hmac, "new", lambda *args, **kwargs: made.append(1) or new(*args, **kwargs))
+    keys = ClientKeys(b"client", b"server")
+    for message in (b"one", b"another"):
+        keys.sign("sha256", message)
+    assert len(made) == 2
+
+
+def test_keys_have_two_fields_and_can_be_replaced():
+    keys = ClientKeys(b"client", b"server")
+    keys.sign("sha256", b"message")
+    assert ClientKeys.__match_args__ == ("client_key", "server_key")
+    assert [field.name for field in dataclasses.fields(keys)] == ["client_key", "server_key"]
+    assert value.replace(keys, server_key=b"another").sign("sha256", b"") == ClientKeys(b"client", b"another").sign(
+        "sha256", b""
+    )
 
 
 def test_keys_that_have_signed_equal_those_that_have_not():

@@ -8,7 +8,7 @@ from sasl.errors import PolicyViolation, ProtocolError
 from sasl.typed import TYPE_CHECKING
 
 from ..line import without_end
-from ..text import end_of_connection, printable, text_of
+from ..text import end_of_connection, one_line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,7 +75,7 @@ def greeting(line: bytes) -> tuple[str, ...] | None:
         raise PolicyViolation("the server says that it knows already who this is (PREAUTH)")
     code, argument, text = response(match[2] or b"")
     if status == b"BYE":
-        raise end_of_connection(printable(text), code)
+        raise end_of_connection(one_line(text), code)
     return tuple(argument.split()) if code == "CAPABILITY" else None
 
 

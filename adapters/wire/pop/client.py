@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, plain_line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, printable, text_of
+from ..text import challenge_of, octets_of, one_line, text_of
 from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
@@ -201,7 +201,7 @@ class CapaWire:
     def _take_status(self, line: bytes) -> None:
         status = grammar.status(line)
         if status is None:
-            text = printable(text_of(line))
+            text = one_line(text_of(line))
             self.error = ProtocolError("neither +OK nor -ERR (RFC 1939 section 3)", server_text=text)
         self.done = status is None or not status[0]
 

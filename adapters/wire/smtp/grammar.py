@@ -8,7 +8,7 @@ from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.typed import TYPE_CHECKING
 
 from ..line import without_end
-from ..text import printable, text_of
+from ..text import one_line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,7 +91,7 @@ class Reply:
             raise LimitExceeded(f"a reply of more than {_MOST_REPLY} octets")
         match = _REPLY.fullmatch(without_end(line))
         if match is None:
-            raise ProtocolError("not an SMTP reply (RFC 5321 section 4.2)", server_text=printable(text_of(line)))
+            raise ProtocolError("not an SMTP reply (RFC 5321 section 4.2)", server_text=one_line(text_of(line)))
         code = int(match[1])
         if self.lines and code != self.code:
             raise ProtocolError("the lines of one reply have different codes")
