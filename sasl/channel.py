@@ -40,20 +40,20 @@ class LazyBindings(Mapping[str, bytes]):
         self._found: Mapping[str, bytes] | None = None
 
     def __getitem__(self, kind: str) -> bytes:
-        return self._fetched()[kind]
+        return self._fetch_once()[kind]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fetched())
+        return iter(self._fetch_once())
 
     def __len__(self) -> int:
-        return len(self._fetched())
+        return len(self._fetch_once())
 
     def __repr__(self) -> str:
         return "LazyBindings()"
 
-    def _fetched(self) -> Mapping[str, bytes]:
+    def _fetch_once(self) -> Mapping[str, bytes]:
         if self._found is None:
-            self._found = _checked(_bindings_from(self._fetch))
+            self._found = _check_bindings(_bindings_from(self._fetch))
         return self._found
 
 
@@ -87,7 +87,7 @@ class Channel:
             if not isinstance(getattr(self, name), kind):
                 raise UsageError(f"the {name} of a channel is not {type(getattr(self, name)).__name__}")
         if self.bindings is not _NO_BINDINGS and not isinstance(self.bindings, LazyBindings):
-            object.__setattr__(self, "bindings", _checked(self.bindings))
+            object.__setattr__(self, "bindings", _check_bindings(self.bindings))
 
     def __hash__(self) -> int:
         return hash((self.tls, self.loopback, self.service, self.host, self.port, tuple(self.bindings.items())))
@@ -114,7 +114,7 @@ def _bindings_from(fetch: Callable[[], Mapping[str, bytes]]) -> Mapping[str, byt
     raise UsageError(f"the channel bindings could not be fetched: {kind}")
 
 
-def _checked(bindings: Mapping[str, bytes]) -> Mapping[str, bytes]:
+def _check_bindings(bindings: Mapping[str, bytes]) -> Mapping[str, bytes]:
     """Return a copy that cannot be changed. Raises UsageError for what are no bindings."""
     copy = dict(bindings)
     if not all(isinstance(kind, str) and isinstance(data, bytes) for kind, data in copy.items()):

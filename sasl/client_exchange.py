@@ -77,7 +77,7 @@ class ClientExchange(Exchange):
         Raises UsageError if the credentials cannot be used with the mechanism.
         """
         if self.state is not NEW:
-            raise self._misused("start()")
+            raise self._misuse("start()")
         self.state = OPEN
         initial = self._advance(None)
         if self._last is not _NOTHING:
@@ -90,7 +90,7 @@ class ClientExchange(Exchange):
         What that challenge holds is not looked at: servers send "Go ahead" there (RFC 4954 section 4).
         """
         if self.state is not OPEN:
-            raise self._misused("defer()")
+            raise self._misuse("defer()")
         if self._initial is None:
             raise UsageError("defer() without an initial response to defer", mechanism=self.name)
         self._initial, self._deferred = None, self._initial
@@ -102,17 +102,17 @@ class ClientExchange(Exchange):
         LimitExceeded if it is too large or one too many. Cancel the exchange on the wire then.
         """
         if self.state is not OPEN:
-            raise self._misused("respond()")
+            raise self._misuse("respond()")
         if excess := self._over_limit(challenge):
-            raise self._failed(LimitExceeded(excess))
+            raise self._end_with(LimitExceeded(excess))
         self._initial = None
         if self._deferred is not None:
             response, self._deferred = self._deferred, None
             return response
         if self._last is ErrorAnswer:
-            raise self._failed(ProtocolError("the server went on after its error challenge was answered"))
+            raise self._end_with(ProtocolError("the server went on after its error challenge was answered"))
         if self._last is Complete and not challenge:
-            raise self._failed(ProtocolError("an empty challenge after the credential was sent"))
+            raise self._end_with(ProtocolError("an empty challenge after the credential was sent"))
         return self._advance(challenge)
 
     def succeed(self, data: bytes | None = None) -> None:
@@ -122,21 +122,21 @@ class ClientExchange(Exchange):
         does not expect. The connection is not authenticated then, whatever the server believes.
         """
         if self.state is not OPEN:
-            raise self._misused("succeed()")
+            raise self._misuse("succeed()")
         if self._deferred is not None:
-            raise self._failed(ServerNotProven("the server said yes before the initial response was sent"))
+            raise self._end_with(ServerNotProven("the server said yes before the initial response was sent"))
         if data is not None:
             if excess := self._over_limit(data):
-                raise self._failed(LimitExceeded(excess))
+                raise self._end_with(LimitExceeded(excess))
             if self._last is Complete:
-                raise self._failed(ProtocolError("additional data with success, which the mechanism does not have"))
+                raise self._end_with(ProtocolError("additional data with success, which the mechanism does not have"))
             if self._last not in _TOO_EARLY and self._advance(data):
-                raise self._failed(ServerNotProven("the server said yes where the mechanism has more to send"))
+                raise self._end_with(ServerNotProven("the server said yes where the mechanism has more to send"))
         if self._last is not Complete:
             why = _TOO_EARLY.get(self._last, "the server said yes before the exchange was complete")
-            raise self._failed(ServerNotProven(why))
+            raise self._end_with(ServerNotProven(why))
         self.state = DONE
-        self._end()
+        self._let_go()
 
     def fail(self, text: str = "", *, kind: Kind = "credentials", response_code: str | None = None) -> SASLError:
         """Take the server's no and return the error to raise: AuthenticationFailed or TemporaryFailure.
@@ -147,7 +147,7 @@ class ClientExchange(Exchange):
         if self._error is not None:
             return self._error
         if self.state is not OPEN:
-            raise self._misused("fail()")
+            raise self._misuse("fail()")
         if kind not in KINDS:
             raise UsageError(f"no such kind of failure: {kind!r}", mechanism=self.name)
         if not isinstance(text, str) or not (response_code is None or isinstance(response_code, str)):
@@ -156,20 +156,20 @@ class ClientExchange(Exchange):
         if kind == "credentials" and announced in KINDS:
             kind = announced
         family = _FAMILY.get(kind, AuthenticationFailed)
-        text = self._scrubbed(text)
+        text = self._scrub(text)
         if response_code is not None and self._secret is not None:
             response_code = scrubbed_code(response_code, self._secret)
         error = family(text or _SILENT[family], server_text=text, response_code=response_code, kind=kind)
         if isinstance(error, AuthenticationFailed):
             error.token = self._token and self._deferred is None and self._last is not _NOTHING
-        return self._failed(error)
+        return self._end_with(error)
 
     def cancel(self) -> None:
         """Give up: `fail` then returns Cancelled. An exchange that has failed already keeps its error."""
         if self.state is DONE:
-            raise self._misused("cancel()")
+            raise self._misuse("cancel()")
         if self.state is not FAILED:
-            self._failed(Cancelled("the exchange was cancelled"))
+            self._end_with(Cancelled("the exchange was cancelled"))
 
     @property
     def secret(self) -> Secret | None:
@@ -192,15 +192,15 @@ class ClientExchange(Exchange):
         What goes wrong in it leaves as a SASLError, without the script's frames: their locals hold credentials.
         """
         try:
-            return self._noted(self._script.send(message))  # type: ignore[arg-type]  # None starts it
+            return self._note(self._script.send(message))  # type: ignore[arg-type]  # None starts it
         except Exception as raised:
-            error = self._blamed(raised)
+            error = self._error_for(raised)
         except BaseException:
-            self._failed(Cancelled("the exchange was interrupted"))
+            self._end_with(Cancelled("the exchange was interrupted"))
             raise
-        raise self._failed(error)
+        raise self._end_with(error)
 
-    def _blamed(self, raised: Exception) -> SASLError:
+    def _error_for(self, raised: Exception) -> SASLError:
         """Return the error for what a script raised. Before the server has said anything, nothing can be its fault."""
         family = ProtocolError if self._steps else UsageError
         if isinstance(raised, StopIteration):
@@ -211,7 +211,7 @@ class ClientExchange(Exchange):
             return family(str(raised))
         return bare(raised)
 
-    def _noted(self, step: ClientStep) -> bytes:
+    def _note(self, step: ClientStep) -> bytes:
         """Note which kind of step it is, and return its octets: in a frame of its own, since they hold credentials."""
         data = step.data if isinstance(step, _MESSAGES) else step
         if step is None and not self._steps:
@@ -225,20 +225,20 @@ class ClientExchange(Exchange):
             self._explanation = step
         return data
 
-    def _scrubbed(self, text: str) -> str:
+    def _scrub(self, text: str) -> str:
         """Take the credential out of a text: a server may say back what it was sent."""
         return text if self._secret is None else scrubbed(text, self._secret)
 
-    def _failed(self, error: SASLError) -> SASLError:
+    def _end_with(self, error: SASLError) -> SASLError:
         error.mechanism = self.name
         if self._explanation is not None:
-            error.detail = {key: self._scrubbed(value) for key, value in self._explanation.detail.items()}
+            error.detail = {key: self._scrub(value) for key, value in self._explanation.detail.items()}
         self.state = FAILED
         self._error = error
-        self._end()
+        self._let_go()
         return error
 
-    def _end(self) -> None:
+    def _let_go(self) -> None:
         """Let go of everything that holds the credential."""
         close(self._script)
         if self._deferred is not None:

@@ -40,7 +40,7 @@ class Exchange:
     _limits: Limits
     _steps: int  # messages of the peer
 
-    def _misused(self, call: str) -> UsageError:
+    def _misuse(self, call: str) -> UsageError:
         """Return the error for a call that the state does not allow."""
         return UsageError(f"{call} on an exchange that is {self.state.value}", mechanism=self.name)
 

@@ -289,7 +289,7 @@ def _candidates(names: Iterable[str], commands: Mapping[str, str], wanted: str |
     asked_for = f"{wanted} was asked for"
     found: dict[str, Mechanism | str] = {}
     for name in names:
-        found[name] = _listed(name) if wanted in (None, name) else asked_for
+        found[name] = _row_of(name) if wanted in (None, name) else asked_for
     for name, obstacle in commands.items():
         row = lookup(name)
         if not row.command or not isinstance(obstacle, str):
@@ -300,7 +300,7 @@ def _candidates(names: Iterable[str], commands: Mapping[str, str], wanted: str |
     return found
 
 
-def _listed(name: str) -> Mechanism | str:
+def _row_of(name: str) -> Mechanism | str:
     """Return the row of a name in a server's list of mechanisms, or why it may not be used."""
     try:
         row = lookup(name)

@@ -168,7 +168,7 @@ def lookup(name: str | bytes) -> Mechanism:
     if row is not None:
         return row
     if name in _entry_points():
-        return _plugged_in(name)
+        return _load_entry_point(name)
     raise MechanismUnavailable(f"no mechanism {name} is known here", mechanism=name)
 
 
@@ -181,7 +181,7 @@ def known_mechanisms() -> list[Mechanism]:
     rows = _table() | _registered
     for name in _entry_points().keys() - rows.keys():
         try:
-            rows[name] = _plugged_in(name)
+            rows[name] = _load_entry_point(name)
         except MechanismUnavailable:
             continue  # a broken package of somebody else
     return sorted((row for row in rows.values() if not row.command), key=lambda row: (-row.rank, row.name))
@@ -316,7 +316,7 @@ def _entry_points() -> dict[str, Any]:
     return {point.name.upper(): point for point in found}
 
 
-def _plugged_in(name: str) -> Mechanism:
+def _load_entry_point(name: str) -> Mechanism:
     """Load the row that an entry point names."""
     point = _entry_points()[name]
     try:

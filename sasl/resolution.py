@@ -51,18 +51,18 @@ async def resolve_async(credentials: C, *, stale: str | Secret | None = None) ->
         raise UsageError("a stale token is a str")
     stale = None if stale is None else Secret(stale)
     token = _ask(credentials, stale)
-    return cast("C", _fresh(credentials, token if isinstance(token, Secret) else await _awaited(token), stale))
+    return cast("C", _fresh(credentials, token if isinstance(token, Secret) else await _await_token(token), stale))
 
 
 def _ask(credentials: Bearer, stale: Secret | None) -> Secret | Awaitable[Any]:
     try:
-        return _asked(credentials, stale)
+        return _ask_source(credentials, stale)
     except Exception as error:
         failure = _failure(error)
     raise failure
 
 
-async def _awaited(given: Awaitable[Any]) -> Secret:
+async def _await_token(given: Awaitable[Any]) -> Secret:
     try:
         return _token(await given)
     except Exception as error:
@@ -70,7 +70,7 @@ async def _awaited(given: Awaitable[Any]) -> Secret:
     raise failure
 
 
-def _asked(credentials: Bearer, stale: Secret | None) -> Secret | Awaitable[Any]:
+def _ask_source(credentials: Bearer, stale: Secret | None) -> Secret | Awaitable[Any]:
     source = credentials.token
     if isinstance(source, Secret):
         return source

@@ -99,7 +99,7 @@ def scrubbed(text: str, secret: Secret) -> str:
         return text
     parts = whole if sum([len(words[at]) for at in suspects]) <= _FEW else _parts(whole, _SHORTEST_PART)
     for at in suspects:
-        words[at] = _masked(words[at], parts)
+        words[at] = _mask(words[at], parts)
     return " ".join(words)
 
 
@@ -117,7 +117,7 @@ def _parts(whole: str, size: int) -> frozenset[str]:
     return frozenset([whole[at : at + size] for at in range(len(whole) - size + 1)])
 
 
-def _masked(text: str, parts: str | frozenset[str]) -> str:
+def _mask(text: str, parts: str | frozenset[str]) -> str:
     """Mask the parts of a secret in a text that is as long as one or longer."""
     last = len(text) - _SHORTEST_PART
     kept, at, shown = [], 0, 0

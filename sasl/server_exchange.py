@@ -75,25 +75,25 @@ class ServerExchange(Exchange):
     def start(self, initial_response: bytes | None = None) -> Event:
         """Begin, with the client's initial response; None if it sent none, which differs from an empty one."""
         if self.state is not NEW:
-            raise self._misused("start()")
+            raise self._misuse("start()")
         excess = self._over_limit(initial_response) if initial_response is not None else ""
         self.state = OPEN
         if excess:
-            return self._failed(Failure("limit", excess))
+            return self._end_with(Failure("limit", excess))
         self._initial = initial_response
         return self._run(None)
 
     def receive(self, response: bytes) -> Event:
         """Take the client's answer to the last challenge."""
         if self.state is not OPEN:
-            raise self._misused("receive()")
+            raise self._misuse("receive()")
         if self._question is not None:
             raise UsageError("receive() while a question waits for its answer", mechanism=self.name)
         if excess := self._over_limit(response):
-            return self._failed(Failure("limit", excess))
+            return self._end_with(Failure("limit", excess))
         if self._success is not None:
             if response:
-                return self._failed(Failure("malformed", "the last challenge was answered by more than nothing"))
+                return self._end_with(Failure("malformed", "the last challenge was answered by more than nothing"))
             self.state = DONE
             return self._success
         return self._run(response, "malformed")
@@ -107,7 +107,7 @@ class ServerExchange(Exchange):
         question = self._question
         if question is None:
             if self.state is not OPEN:
-                raise self._misused("answer()")
+                raise self._misuse("answer()")
             raise UsageError("answer() without a question", mechanism=self.name)
         vouched = value is not NotImplemented
         self.misfit = vouched and not question.accepts(value)
@@ -117,7 +117,7 @@ class ServerExchange(Exchange):
             value = Unavailable(f"{type(question).__name__} was answered by {type(value).__name__}")
         self._question = None
         if self._verified is not None:
-            return self._authorized(self._verified, value)
+            return self._authorize(self._verified, value)
         if isinstance(value, Record if question.lookup else Accepted):
             if vouched and not isinstance(question, Authorize):
                 self._accepted += (value.identity,)
@@ -137,8 +137,8 @@ class ServerExchange(Exchange):
     def cancel(self) -> Failure:
         """End the exchange for the client, which cancelled; a verdict that was already a no keeps its kind."""
         if self.state not in (NEW, OPEN):
-            raise self._misused("cancel()")
-        return self._failed(Failure("cancelled", "the client cancelled"))
+            raise self._misuse("cancel()")
+        return self._end_with(Failure("cancelled", "the client cancelled"))
 
     def _run(
         self, message: object, blame: Kind = "unavailable", refusal: Rejected | Unavailable | None = None
@@ -155,23 +155,23 @@ class ServerExchange(Exchange):
                 if self._initial is None:
                     return step
                 if step.data and not step.initial:
-                    return self._failed(Failure("unexpected_ir", "the mechanism takes no initial response"))
+                    return self._end_with(Failure("unexpected_ir", "the mechanism takes no initial response"))
                 message, self._initial, blame = self._initial, None, "malformed"
                 step = self._script.send(message)
             if not isinstance(step, Question):
-                return self._failed(Failure("unavailable", f"the mechanism yielded {type(step).__name__}"))
+                return self._end_with(Failure("unavailable", f"the mechanism yielded {type(step).__name__}"))
             self._question = step
             return step
         except StopIteration as ended:
-            return self._ended(ended.value)
+            return self._conclude(ended.value)
         except Exception as error:
-            failure = self._blamed(error, blame)
+            failure = self._failure_for(error, blame)
         except BaseException:
-            self._failed(Failure("unavailable", "the exchange was interrupted"))
+            self._end_with(Failure("unavailable", "the exchange was interrupted"))
             raise
-        return self._failed(failure)
+        return self._end_with(failure)
 
-    def _blamed(self, error: Exception, blame: Kind) -> Failure:
+    def _failure_for(self, error: Exception, blame: Kind) -> Failure:
         """Return what an exception of the script does to the exchange."""
         if isinstance(error, Rejected):
             kind: Kind = error.kind if error.kind in KINDS else "credentials"
@@ -182,31 +182,31 @@ class ServerExchange(Exchange):
             return Failure("limit" if isinstance(error, LimitExceeded) else "malformed", str(error))
         return Failure(blame, f"the mechanism failed with {type(error).__name__}")
 
-    def _ended(self, verified: object) -> Event:
+    def _conclude(self, verified: object) -> Event:
         """The script says yes: believe it only where a verifier did, then ask for the authorization."""
         if refusal := self._verdict or self._not_found:
-            return self._failed(refusal)
+            return self._end_with(refusal)
         if self._initial is not None:
-            return self._failed(Failure("unexpected_ir", "the mechanism read no message"))
+            return self._end_with(Failure("unexpected_ir", "the mechanism read no message"))
         if not isinstance(verified, Verified) or not (verified.data is None or isinstance(verified.data, bytes)):
-            return self._failed(Failure("unavailable", "the mechanism ended without a verdict"))
+            return self._end_with(Failure("unavailable", "the mechanism ended without a verdict"))
         if verified.identity not in self._accepted:
-            return self._failed(Failure("unavailable", "the mechanism names an identity that no verifier accepted"))
+            return self._end_with(Failure("unavailable", "the mechanism names an identity that no verifier accepted"))
         self._verified = verified
         self._question = Authorize(verified.identity, verified.authzid)
         return self._question
 
-    def _authorized(self, verified: Verified, verdict: object) -> Event:
+    def _authorize(self, verified: Verified, verdict: object) -> Event:
         if not isinstance(verdict, Accepted):
             refusal = _refusal(verdict) or Failure("unavailable")
-            return self._failed(replace(refusal, kind="authorization") if refusal.kind == "credentials" else refusal)
+            return self._end_with(replace(refusal, kind="authorization") if refusal.kind == "credentials" else refusal)
         if verified.data is None or self._success_data:
             self.state = DONE
             return Success(verdict.identity, verified.identity, verified.data)
         self._success = Success(verdict.identity, verified.identity)
         return Challenge(verified.data)
 
-    def _failed(self, failure: Failure) -> Failure:
+    def _end_with(self, failure: Failure) -> Failure:
         """End the exchange. Whatever ended it: a verdict that was a no before that is what is reported."""
         self.state = FAILED
         self._question = None

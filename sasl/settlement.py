@@ -30,7 +30,7 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
         try:
             answer = verifier(event)
         except Exception as error:
-            answer = _broken(event, error)
+            answer = _log_failure(event, error)
         except BaseException:
             exchange.cancel()
             raise
@@ -48,7 +48,7 @@ async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVe
             if hasattr(answer, "__await__"):
                 answer = await answer
         except Exception as error:
-            answer = _broken(event, error)
+            answer = _log_failure(event, error)
         except BaseException:
             exchange.cancel()
             raise
@@ -68,7 +68,7 @@ def _tell_misfit(question: Question, answer: object, verifier: object) -> None:
     _log("the verifier at %s answered %s by %s, which is no answer to it", where, type(question).__name__, kind)
 
 
-def _broken(question: Question, error: Exception) -> Unavailable:
+def _log_failure(question: Question, error: Exception) -> Unavailable:
     kind = type(error).__name__
     _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, place_of(error))
     return Unavailable(f"the verifier failed with {kind}")

@@ -26,7 +26,7 @@ def prepare(text: str, *, limit: int) -> str:
         for char in text
         if not tables.in_table_b1(char)
     )  # fmt: skip
-    prepared = _normalized(mapped)
+    prepared = _normalize(mapped)
     if len(prepared) > limit:
         raise LimitExceeded(f"SASLprep to more than {limit} characters")
     prohibited = (
@@ -61,17 +61,17 @@ def _unassigned(char: str) -> bool:
     return _UNICODE.category(char) == "Cn"
 
 
-def _normalized(text: str) -> str:
+def _normalize(text: str) -> str:
     """NFKC as in Unicode 3.2, in linear time.
 
     A code point that it does not assign has no properties there: it combines with nothing and keeps its place.
     Python knows later properties of it, so the text is normalized between such code points.
     """
     parts = ("".join(part) for _, part in groupby(text, _unassigned))
-    return "".join(part if _unassigned(part[0]) else _UNICODE.normalize("NFKC", _ordered(part)) for part in parts)
+    return "".join(part if _unassigned(part[0]) else _UNICODE.normalize("NFKC", _put_in_order(part)) for part in parts)
 
 
-def _ordered(text: str) -> str:
+def _put_in_order(text: str) -> str:
     """Decompose, and put the marks behind each letter in canonical order.
 
     Python sorts them by insertion, which takes a time quadratic in their number where they are out of order.
