@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sasl.adapters.binding import Library
     from sasl.adapters.reference import Servers
 
-ROUNDS = 15
+ROUNDS = 60
 
 
 def imap_logins() -> dict[str, tuple[float, float]]:
