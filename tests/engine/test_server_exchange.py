@@ -564,21 +564,27 @@ def test_raising_an_answer_leaves_no_frames_on_the_object_of_the_verifier(server
             assert answer.__context__ is None
 
 
+def asks_first(question: sasl.Question) -> Callable[..., sasl.ServerSteps]:
+    """A script that asks a question of a plug-in, and then for the password of whomever the answer names."""
+
+    def script(options: sasl.Options) -> sasl.ServerSteps:
+        yield Challenge(b"")
+        name = yield from ask(question)
+        identity = yield from ask(CheckPassword(name, sasl.Secret("")))
+        return Verified(identity)
+
+    return script
+
+
 def test_a_question_of_a_plug_in_may_have_answers_of_its_own(server: Server) -> None:
     class Colour(sasl.Question):
         def accepts(self, answer: object) -> Any:
             return answer == "blue"
 
-    def colourful(options: sasl.Options) -> sasl.ServerSteps:
-        yield Challenge(b"")
-        colour = yield from ask(Colour())
-        identity = yield from ask(CheckPassword(colour, sasl.Secret("")))
-        return Verified(identity)
-
-    exchange = server(colourful)
+    exchange = server(asks_first(Colour()))
     exchange.start(b"")
     assert exchange.answer("blue") == CheckPassword("blue", sasl.Secret(""))
-    unavailable = server(colourful)
+    unavailable = server(asks_first(Colour()))
     unavailable.start(b"")
     assert unavailable.answer("red") == Failure("unavailable", "Colour was answered by str")
 
@@ -588,13 +594,7 @@ def test_a_question_whose_answer_could_not_be_looked_at_still_waits(server: Serv
         def accepts(self, answer: object) -> bool:
             return answer + "!" == "blue!"  # type: ignore[operator]
 
-    def colourful(options: sasl.Options) -> sasl.ServerSteps:
-        yield Challenge(b"")
-        colour = yield from ask(Colour())
-        identity = yield from ask(CheckPassword(colour, sasl.Secret("")))
-        return Verified(identity)
-
-    exchange = server(colourful)
+    exchange = server(asks_first(Colour()))
     exchange.start(b"")
     with pytest.raises(TypeError):
         exchange.answer(7)
