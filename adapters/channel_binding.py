@@ -9,6 +9,7 @@ Whoever has another way to tls-exporter gives it to `bindings`, or puts {"tls-ex
 
 from __future__ import annotations
 
+from sasl.channel import END_POINT
 from sasl.errors import UsageError
 from sasl.typed import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 EXPORTER: Final = "tls-exporter"
 UNIQUE: Final = "tls-unique"
-END_POINT: Final = "tls-server-end-point"
 
 _LABEL: Final = "EXPORTER-Channel-Binding"  # RFC 9266 section 2
 _LENGTH: Final = 32  # octets
@@ -48,8 +48,8 @@ def bindings(
     and Python does not tell whether that is in force. tls-server-end-point: if it is defined for the certificate; why
     it is not goes to the log. What cannot be had is left out: a login without channel binding does not need it.
     """
-    pyopenssl = hasattr(tls, "get_protocol_version_name")
-    version = tls.get_protocol_version_name() if pyopenssl else tls.version()
+    pyopenssl = _is_pyopenssl(tls)
+    version = version_of(tls)
     if version not in _VERSIONS:
         return {}
     found: dict[str, bytes | None] = {EXPORTER: None, UNIQUE: None, END_POINT: None}
@@ -57,13 +57,34 @@ def bindings(
         found[EXPORTER] = exporter(_LABEL, _LENGTH)
     elif pyopenssl and version not in _BEFORE_1_3:
         found[EXPORTER] = _export(tls)
-    if not pyopenssl and version in _BEFORE_1_3 and not tls.session_reused:  # under 1.3 Python returns octets as well
+    if not pyopenssl and default_of(tls) is not None:
         found[UNIQUE] = tls.get_channel_binding(UNIQUE)
     if certificate is None and not server_side:
         certificate = _certificate_from_pyopenssl(tls) if pyopenssl else tls.getpeercert(binary_form=True)
     if certificate is not None:
         found[END_POINT] = end_point(certificate)
     return {kind: octets for kind, octets in found.items() if octets}
+
+
+def version_of(tls: Any) -> str | None:
+    """Return the TLS version of a connection, "TLSv1.3"; None before its handshake and after its end.
+
+    Raises UsageError for what is no TLS connection.
+    """
+    ask = getattr(tls, "get_protocol_version_name" if _is_pyopenssl(tls) else "version", None)
+    if ask is None:
+        raise UsageError(f"{type(tls).__name__} is no TLS connection: it has no version()")
+    version: str | None = ask()
+    return version
+
+
+def default_of(tls: Any) -> str | None:
+    """Return the type that is the default for the TLS version of a connection of `ssl`, if it is at hand.
+
+    That is tls-unique before TLS 1.3; after it, ssl has no default.
+    """
+    fits = tls.version() in _BEFORE_1_3 and not tls.session_reused  # under 1.3 Python returns octets as well
+    return UNIQUE if fits and tls.get_channel_binding(UNIQUE) else None
 
 
 def exporter(connection: Any) -> bytes:
@@ -113,6 +134,10 @@ def _hash(certificate: bytes) -> tuple[HashAlgorithm | None, str]:
     if algorithm is None:
         return None, f"the certificate's signature, {name}, has no hash of its own (RFC 5929 section 4.1)"
     return hashes.SHA256() if isinstance(algorithm, hashes.MD5 | hashes.SHA1) else algorithm, ""
+
+
+def _is_pyopenssl(tls: Any) -> bool:
+    return hasattr(tls, "get_protocol_version_name")
 
 
 def _export(connection: Any) -> bytes | None:

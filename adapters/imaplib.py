@@ -13,31 +13,51 @@ from __future__ import annotations
 import imaplib
 import os
 import re
-from contextlib import suppress
+import ssl
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from operator import methodcaller
-from ssl import SSLSocket, create_default_context
 
 from sasl import errors
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
+from sasl.registry import canonical
 from sasl.typed import TYPE_CHECKING
 
-from .binding import Binding, Library, LibraryError, Offer, begin_tls, describe, is_gone
+from .binding import (
+    Binding,
+    Callback,
+    Library,
+    LibraryError,
+    Offer,
+    begin_tls,
+    callback_script,
+    describe,
+    is_gone,
+    speak,
+)
+from .binding.callback import is_client_first
+from .binding.clock import Flood, limit_time
 from .binding.connection import open_by_class
 from .binding.dialogue import Dialogue, quiet
-from .binding.given import credentials_of, veil_password
-from .binding.tls import NOT_OFFERED, has_unread, no_tls
-from .wire.imap import choose, client_wire, greeting
-from .wire.text import end_of_connection, one_line
+from .binding.errors import explain_foreign, is_parsers, tidied, translate
+from .binding.given import credentials_of, type_of, veil, veil_password
+from .binding.tls import NOT_OFFERED, client_context, has_unread, hint_at_tls, no_tls
+from .wire.imap import ClientWire, choose, client_wire, greeting
+from .wire.text import end_of_connection, not_a_greeting, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from ssl import SSLContext
-    from typing import Any, Final, Literal, TypeAlias
+    from typing import Any, Final, Literal, NoReturn, TypeAlias
 
     from sasl.credentials import Credentials, Token
+    from sasl.policy import Choice
+    from sasl.steps import ClientSteps
 
+    from .binding.callback import Respond
     from .binding.errors import Family
+    from .binding.tls import Path
 
     Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
 
@@ -68,14 +88,54 @@ class IMAP4(imaplib.IMAP4):
     """imaplib's IMAP4 with another login() and a starttls() that checks the server's certificate by default.
 
     Attributes:
-        policy: what login() may do.
+        policy: what login() and authenticate() may do.
         mechanism: the one mechanism for login(), or None for the strongest that fits.
     """
 
     policy: Policy = DEFAULT_POLICY
     mechanism: str | None = None
 
-    def login(self, user: str, password: Credentials | Token) -> Answer:
+    def __init__(self, host: str = "", port: int = 143, timeout: float | None = None) -> None:
+        with self._opened():
+            super().__init__(host, port, timeout)
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Open a connection within the limits of one call; say what a server says that is none of IMAP's."""
+        failure: SASLError | None = None
+        with ExitStack() as self._limits:
+            try:
+                yield
+            except Flood as error:
+                failure = error
+            except imaplib.IMAP4.error as error:
+                if error.args != (None,) and not self._meant_another(error):
+                    raise
+            except Exception as error:
+                if isinstance(error, OSError) or "_allowance" not in vars(self) or not is_parsers(error, _OURS):
+                    raise
+                failure = explain_foreign(error, _OURS)
+            else:
+                del self._limits
+                return
+            greeting = self._allowance.last
+            _close(self)
+        raise translate(failure or not_a_greeting("IMAP", greeting), _OURS)
+
+    def _meant_another(self, error: Exception) -> bool:
+        """Whether imaplib does not understand the server's first line, and no client of IMAP would."""
+        heard = vars(self).get("_allowance")  # whoever overrides open() may have left it out
+        if heard is None or "welcome" in vars(self) or _NOT_UNDERSTOOD.search(str(error)) is None:
+            return False
+        return not heard.last.startswith(b"* ")
+
+    def open(self, host: Any = "", port: Any = 143, timeout: float | None = None) -> None:
+        """Open the connection as imaplib does; what the constructor reads of it is limited."""
+        super().open(host, port, timeout)
+        if (limits := vars(self).get("_limits")) is not None:
+            self._allowance = limits.enter_context(limit_time(self, None))
+
+    def login(self, user: str, password: Credentials | Token | bytes) -> Answer:
         """Log in by SASL, or by LOGIN where the server has no mechanism for a password; as `authenticate` does.
 
         `password` is the user's password (a str or a `sasl.Secret`), credentials, or a callable or token source for
@@ -84,7 +144,35 @@ class IMAP4(imaplib.IMAP4):
         password = veil_password(password)
         return authenticate(self, credentials_of(user, password), policy=self.policy, mechanism=self.mechanism)
 
-    def login_cram_md5(self, user: str, password: Credentials | Token) -> Answer:
+    def authenticate(self, mechanism: str, authobject: Respond) -> Any:  # typeshed has str where imaplib has octets
+        """Log in by one mechanism, which `authobject` speaks, as imaplib has it; return ("OK", [text]).
+
+        It is called with each challenge (bytes) and returns the response (bytes, or str for UTF-8) or None to cancel;
+        with b"" for the initial response of a mechanism that is known here, whatever the server says there. What it
+        raises leaves as it is, after the exchange was cancelled, and the connection is closed. An error challenge to a
+        token is answered as the mechanism wants it, without the callback. The text of an error has the server's code.
+        `policy` holds for the mechanism; one that is not known here wants TLS, and no pin and no required channel
+        binding. An empty challenge after a response cancels: nobody can tell whether the credential has left.
+        """
+        authobject = veil(authobject)
+        if not callable(authobject):
+            raise UsageError(f"an authobject is a callable, not {type_of(authobject)}")
+        name, respond = canonical(mechanism), Callback(authobject)
+        script = self._script(name, respond)
+        wire = partial(ClientWire, tag=f"S{os.urandom(8).hex()}", initial_response=False)
+        try:
+            return speak(LIBRARY, self, name, script, respond, policy=self.policy, wire=wire)
+        except (IMAPAuthenticationFailed, IMAPTemporaryFailure, IMAPCancelled) as error:
+            said = str(error.args[0])
+            error.sentence = said if said.endswith(error.sentence) else f"{error.sentence}: {said}"
+            raise
+
+    @staticmethod
+    def _script(mechanism: str, respond: Callback) -> ClientSteps:
+        """Return a client script that asks a callback as imaplib does."""
+        yield from callback_script(mechanism, respond, respond(b"") if is_client_first(mechanism) else None)
+
+    def login_cram_md5(self, user: str, password: Credentials | Token | bytes) -> Answer:
         """Log in by CRAM-MD5, where `policy` allows it by name; as `authenticate` does."""
         password = veil_password(password)
         return authenticate(self, credentials_of(user, password), policy=self.policy, mechanism="CRAM-MD5")
@@ -96,7 +184,7 @@ class IMAP4(imaplib.IMAP4):
         the clear follows its reply, the connection is closed. IMAPConnectionLost where it ends the connection. What
         TLS raises is SSLError.
         """
-        if isinstance(self.sock, SSLSocket):
+        if isinstance(self.sock, ssl.SSLSocket):
             raise self.abort(*_UNDER_TLS)  # as imaplib does, but IMAP4_SSL does not know it
 
         def start(context: SSLContext) -> tuple[Literal["OK"], list[None]]:
@@ -129,9 +217,28 @@ class IMAP4_SSL(IMAP4, imaplib.IMAP4_SSL):  # noqa: N801 -- the library's name
         port: int = 993,
         *,
         ssl_context: SSLContext | None = None,
-        **options: Any,
+        timeout: float | None = None,
+        keyfile: Path | None = None,
+        certfile: Path | None = None,
     ) -> None:
-        super().__init__(host, port, ssl_context=ssl_context or create_default_context(), **options)
+        context = client_context(ssl_context, certfile, keyfile)
+        with self._opened():
+            super(IMAP4, self).__init__(host, port, ssl_context=context, timeout=timeout)
+
+
+class IMAP4_stream(IMAP4, imaplib.IMAP4_stream):  # noqa: N801 -- the library's name
+    """The same over the standard input and output of a command.
+
+    Nobody can tell where it leads: to the policy it is a connection in the clear to another machine.
+    """
+
+    def __init__(self, command: str) -> None:
+        with self._opened():
+            super(IMAP4, self).__init__(command)
+
+    def starttls(self, ssl_context: SSLContext | None = None) -> NoReturn:  # noqa: ARG002
+        """Raise IMAPPolicyViolation: TLS wants a socket."""
+        raise IMAPPolicyViolation(origin=PolicyViolation("a stream has no socket for TLS"))
 
 
 class IMAPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, imaplib.IMAP4.error, family=_OURS):
@@ -148,6 +255,10 @@ class IMAPTemporaryFailure(LibraryError, errors.TemporaryFailure, imaplib.IMAP4.
 
 class IMAPConnectionLost(LibraryError, errors.ConnectionLost, imaplib.IMAP4.abort, family=_OURS):
     """The server ended the connection (BYE, end of file), or did not answer in time."""
+
+
+class IMAPServerBusy(errors.ServerBusy, IMAPTemporaryFailure, IMAPConnectionLost, family=_OURS):
+    """The server ended the connection and says that it is for now: both of its bases."""
 
 
 class IMAPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, imaplib.IMAP4.error, family=_OURS):
@@ -196,10 +307,16 @@ def _check(conn: imaplib.IMAP4) -> None:
         raise UsageError(f"a login on a connection whose state is {conn.state}, not NONAUTH")
 
 
-def _offer(conn: imaplib.IMAP4, _dialogue: Dialogue) -> Offer:
+def _offer(conn: imaplib.IMAP4, dialogue: Dialogue) -> Offer:
     said = conn.capabilities
-    wire = partial(client_wire, tag=f"S{os.urandom(8).hex()}", capabilities=said)
-    return Offer(partial(choose, said), wire)
+    if "STARTTLS" in said:
+        hint_at_tls(dialogue, conn)
+
+    def wire(choice: Choice, credentials: Credentials, **options: Any) -> ClientWire:
+        tag = f"S{os.urandom(8).hex()}"  # of each command its own: a second reply to the first is none to the next
+        return client_wire(choice, credentials, tag=tag, capabilities=said, **options)
+
+    return Offer(partial(choose, said), wire, tuple(said))
 
 
 def _finish(conn: imaplib.IMAP4, dialogue: Dialogue) -> Answer:
@@ -210,10 +327,11 @@ def _finish(conn: imaplib.IMAP4, dialogue: Dialogue) -> Answer:
 
 
 def _arguments(dialogue: Dialogue, error: SASLError) -> tuple[str, ...] | None:
-    refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure)
+    refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure | errors.Cancelled)
     return tuple(dialogue.refused.split(" ", 2)[2:]) or None if refused else None  # the text behind tag and NO
 
 
+@tidied
 def _explain(error: Exception) -> SASLError | None:
     if not isinstance(error, imaplib.IMAP4.error):
         return None

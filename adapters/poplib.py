@@ -12,36 +12,53 @@ from __future__ import annotations
 
 import poplib
 import re
+import ssl
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from operator import methodcaller
-from ssl import SSLSocket, create_default_context
 
 from sasl import errors
-from sasl.client_exchange import ClientExchange
 from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy
 from sasl.registry import canonical
-from sasl.typed import TYPE_CHECKING
+from sasl.secret import Secret
+from sasl.typed import TYPE_CHECKING, cast
 
-from .binding import Binding, Library, LibraryError, Offer, auth, begin_tls, describe, is_gone
-from .binding.connection import close, open_by_class
-from .binding.dialogue import READ, Dialogue, to_stderr
-from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
-from .binding.tls import no_tls
-from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire
-from .wire.text import end_of_connection, octets_of, text_of
+from .binding import (
+    Binding,
+    Callback,
+    Library,
+    LibraryError,
+    Offer,
+    auth,
+    begin_tls,
+    callback_script,
+    describe,
+    is_gone,
+    speak,
+)
+from .binding.clock import limit_time
+from .binding.connection import GLOBAL_TIMEOUT, close, open_by_class
+from .binding.dialogue import READ, Dialogue, print_debug
+from .binding.errors import tidied, unasked_error
+from .binding.given import credentials_of, type_of, veil, veil_password
+from .binding.tls import client_context, hint_at_tls, no_tls, read_ahead
+from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire, pass_wire, user_wire
+from .wire.pop.grammar import refusal
+from .wire.text import end_of_connection, octets_of, one_line, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from ssl import SSLContext
     from typing import Any, Final
 
     from sasl.credentials import Credentials, Token
 
+    from .binding.callback import Respond
     from .binding.errors import Family
-    from .binding.given import Respond
+    from .binding.tls import Path
 
 _EOF: Final = ("-ERR EOF",)
 """What poplib's error holds at the end of the connection; lines of a server are bytes."""
@@ -71,22 +88,37 @@ class POP3(poplib.POP3):
     """poplib's POP3 with login() and auth(), with an apop() and a stls() that check what the server sends.
 
     Attributes:
-        policy: what login(), auth() and apop() may do.
+        policy: what login(), auth(), apop(), user() and pass_() may do.
         mechanism: the one mechanism for login(), or None for the strongest that fits.
     """
 
     policy: Policy = DEFAULT_POLICY
     mechanism: str | None = None
 
-    def __init__(self, host: str, port: int = poplib.POP3_PORT, *args: Any, **options: Any) -> None:
+    def __init__(self, host: str, port: int = poplib.POP3_PORT, timeout: float | None = GLOBAL_TIMEOUT) -> None:
+        with self._opened():
+            super().__init__(host, port, cast("float", timeout))
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Open a connection within the limits of one call; close one without a greeting, which poplib leaves open."""
         try:
-            super().__init__(host, port, *args, **options)
+            with ExitStack() as self._limits:
+                yield
         except BaseException:
-            if getattr(self, "file", None) is not None:  # poplib leaves it open where the greeting is none
+            if vars(self).get("file") is not None:
                 close(self)
             raise
+        finally:
+            del self._limits
 
-    def login(self, user: str, password: Credentials | Token) -> bytes:
+    def _create_socket(self, timeout: float | None) -> Any:
+        """Connect as poplib does, in its constructor alone; what that reads of the connection is limited."""
+        self.sock = super()._create_socket(timeout)  # type: ignore[misc]
+        self._limits.enter_context(limit_time(self, None))
+        return self.sock
+
+    def login(self, user: str, password: Credentials | Token | bytes) -> bytes:
         """Log in by SASL, or by POP3's own commands where the server has no mechanism for a password: `authenticate`.
 
         `password` is the user's password (a str or a `sasl.Secret`), credentials, or a callable or token source for
@@ -95,7 +127,7 @@ class POP3(poplib.POP3):
         password = veil_password(password)
         return authenticate(self, credentials_of(user, password), policy=self.policy, mechanism=self.mechanism)
 
-    def apop(self, user: str, password: Credentials | Token) -> bytes:
+    def apop(self, user: str, password: Credentials | Token | bytes) -> bytes:
         """Log in by APOP; return the server's line (b"+OK ...").
 
         `password` is a str, a `sasl.Secret` or a `Password`. `policy` has to allow "POP-APOP": MD5 is broken, and
@@ -115,23 +147,44 @@ class POP3(poplib.POP3):
         """Run AUTH with one mechanism; return the server's line (b"+OK ...").
 
         `authobject` is called with each challenge (bytes) and returns the response (bytes, or str for UTF-8) or None
-        to cancel; or it is credentials, and the mechanism is one that is registered here. `initial_response`, which
-        excludes an `authobject`, is all that such an exchange needs: a challenge after it cancels.
+        to cancel; or it is credentials, and the mechanism is one that is registered here. What it raises leaves as it
+        is, after the exchange was cancelled, and the connection is closed. `initial_response`, which excludes an
+        `authobject`, is all that such an exchange needs: a challenge after it cancels. An error challenge to a token is
+        answered as the mechanism wants it, without the callback.
         `policy` holds for the mechanism; one that is not known here wants TLS, and no pin and no required channel
         binding. An empty challenge after a response cancels: nobody can tell whether the credential has left.
         """
         authobject = veil(authobject)
         given = (authobject is not None) + (initial_response is not None)
-        script = callback_script(authobject, initial_response)  # type: ignore[arg-type]  # looked at below
+        respond = Callback(authobject) if callable(authobject) else None
+        script = callback_script(mechanism, respond, initial_response)
         del initial_response  # frames of an error show it else
         if given != 1:
             raise UsageError("AUTH takes an authobject or an initial response")
         if is_credentials(authobject):
             return authenticate(self, authobject, policy=self.policy, mechanism=mechanism)
-        if authobject is not None and not callable(authobject):
+        if authobject is not None and respond is None:
             raise UsageError(f"an authobject is a callable or credentials, not {type_of(authobject)}")
-        wire = ClientWire(ClientExchange(canonical(mechanism), script))
-        return auth(LIBRARY, self, wire, self.policy)
+        name = canonical(mechanism)
+        return speak(LIBRARY, self, name, script, respond, policy=self.policy, wire=ClientWire)
+
+    def user(self, user: str) -> bytes:
+        """Send USER, where `policy` allows the password that is to follow; return the server's line (b"+OK ...").
+
+        Raises as `authenticate` does. login() does more: it looks for a mechanism that does not show the password.
+        """
+        return auth(LIBRARY, self, user_wire(user), self.policy)
+
+    def pass_(self, pswd: str | bytes | Secret) -> bytes:
+        """Send PASS, where `policy` allows the password; return the server's line (b"+OK ...").
+
+        Raises as `authenticate` does.
+        """
+        password = veil_password(pswd)
+        del pswd
+        if not isinstance(password, Secret):
+            raise UsageError(f"a password is a str, not {type_of(password)}")
+        return auth(LIBRARY, self, pass_wire(password), self.policy)
 
     def stls(self, context: SSLContext | None = None) -> bytes:
         """Start TLS. Without a context, ssl.create_default_context() is used, which checks the certificate.
@@ -140,7 +193,7 @@ class POP3(poplib.POP3):
         the clear follows its reply, the connection is closed. POPConnectionLost where it ends the connection. What
         TLS raises is SSLError.
         """
-        if isinstance(self.sock, SSLSocket):
+        if isinstance(self.sock, ssl.SSLSocket):
             return super().stls(context)  # which says that this is so
 
         def start(context: SSLContext) -> bytes:
@@ -153,9 +206,6 @@ class POP3(poplib.POP3):
         """Return what an error of poplib's stls() is."""
         if begun:
             return None
-        if isinstance(error, ValueError | LookupError):  # what capa() cannot read
-            close(self)
-            return no_tls("its capabilities cannot be read")
         if not isinstance(error, poplib.error_proto):
             return None
         if _is_end(error):
@@ -170,9 +220,18 @@ class POP3_SSL(POP3, poplib.POP3_SSL):  # type: ignore[misc]  # noqa: N801 -- st
     """The same over TLS from the first octet; without a context, the server's certificate is checked."""
 
     def __init__(
-        self, host: str, port: int = poplib.POP3_SSL_PORT, *, context: SSLContext | None = None, **options: Any
+        self,
+        host: str,
+        port: int = poplib.POP3_SSL_PORT,
+        *,
+        timeout: float | None = GLOBAL_TIMEOUT,
+        context: SSLContext | None = None,
+        keyfile: Path | None = None,
+        certfile: Path | None = None,
     ) -> None:
-        super().__init__(host, port, context=context or create_default_context(), **options)
+        context = client_context(context, certfile, keyfile)
+        with self._opened():
+            super(POP3, self).__init__(host, port, timeout=cast("float", timeout), context=context)
 
 
 class POPAuthenticationFailed(LibraryError, errors.AuthenticationFailed, poplib.error_proto, family=_OURS):
@@ -189,6 +248,10 @@ class POPTemporaryFailure(LibraryError, errors.TemporaryFailure, poplib.error_pr
 
 class POPConnectionLost(LibraryError, errors.ConnectionLost, poplib.error_proto, family=_OURS):
     """The server ended the connection, or did not answer in time."""
+
+
+class POPServerBusy(errors.ServerBusy, POPTemporaryFailure, POPConnectionLost, family=_OURS):
+    """The server ended the connection and says that it is for now: both of its bases."""
 
 
 class POPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, poplib.error_proto, family=_OURS):
@@ -220,7 +283,8 @@ class POPCancelled(LibraryError, errors.Cancelled, poplib.error_proto, family=_O
 
 def _offers_tls(conn: poplib.POP3) -> bool:
     try:
-        return "STLS" in (name.upper() for name in conn.capa())
+        with limit_time(conn, None):
+            return "STLS" in (name.upper() for name in conn.capa())
     except poplib.error_proto as error:
         if _is_end(error):
             raise
@@ -235,8 +299,19 @@ def _dialogue(conn: poplib.POP3) -> Dialogue:
     def readline() -> bytes:
         return conn.file.readline(READ)
 
-    show = to_stderr if getattr(conn, "_debugging", 0) else None
-    return Dialogue(send, readline, partial(close, conn), show=show)
+    show = print_debug if getattr(conn, "_debugging", 0) else None
+    return Dialogue(send, readline, partial(close, conn), show=show, unasked=partial(_unasked, conn))
+
+
+def _unasked(conn: poplib.POP3) -> SASLError | None:
+    """Return the error for what the server says before the next command; Dovecot says so why it ends a session."""
+    if not (said := read_ahead(conn)):
+        return None
+    line = said.partition(b"\n")[0].rstrip()
+    if not _ENDS.match(line):
+        return unasked_error(line)
+    code, *_, text = refusal(line[4:].strip())
+    return end_of_connection(one_line(text), code)
 
 
 def _check(conn: poplib.POP3) -> None:
@@ -246,7 +321,9 @@ def _check(conn: poplib.POP3) -> None:
 
 def _offer(conn: poplib.POP3, dialogue: Dialogue) -> Offer:
     greeting, said = conn.getwelcome(), _capabilities(dialogue)
-    return Offer(partial(choose, said, greeting=greeting), partial(client_wire, greeting=greeting))
+    if "STLS" in map(str.upper, said):
+        hint_at_tls(dialogue, conn)
+    return Offer(partial(choose, said, greeting=greeting), partial(client_wire, greeting=greeting), tuple(said))
 
 
 def _finish(_conn: poplib.POP3, dialogue: Dialogue) -> bytes:
@@ -259,6 +336,7 @@ def _arguments(dialogue: Dialogue, error: SASLError) -> tuple[bytes | str] | Non
     return _EOF if isinstance(error, ConnectionLost) else None
 
 
+@tidied
 def _explain(error: Exception) -> SASLError | None:
     if not isinstance(error, poplib.error_proto):
         return None

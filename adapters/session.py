@@ -10,13 +10,16 @@ Bindings never reconnect and never ask twice. This asks a second time, never a t
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
-from sasl.credentials import Bearer
-from sasl.errors import AuthenticationFailed, SASLError, TokenError, bare
+from sasl.credentials import Bearer, is_credentials
+from sasl.errors import AuthenticationFailed, SASLError, TokenError, UsageError, bare
 from sasl.resolution import resolve, resolve_async
 from sasl.secret import Secret
+
+from .binding.given import type_of, veil
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -32,8 +35,10 @@ class Session(Generic[C]):
     """Connects and logs in, as often as it is asked to, with a token that is good then.
 
     `factory` returns a new connection, under TLS where that is wanted; `authenticate` is that of a binding, and
-    `options` are passed on to it. `close` closes a connection; by default it is the library's own way, for imaplib,
-    poplib and smtplib and whatever has a close().
+    `options` are passed on to it. `close` closes a connection; by default it is the library's own way: what the
+    connection has of shutdown(), close(), logout() and quit(), the first of them. If a login fails, its error is what
+    leaves, whatever becomes of closing.
+    Raises UsageError for a factory, `authenticate` or `close` that cannot be called, and for no credentials.
     """
 
     def __init__(
@@ -45,6 +50,14 @@ class Session(Generic[C]):
         close: Callable[[C], object] | None = None,
         **options: Any,
     ) -> None:
+        credentials = veil(credentials)
+        for name, value in (("factory", factory), ("authenticate", authenticate), ("close", close)):
+            if not callable(value) and (value is not None or name != "close"):
+                raise UsageError(f"{name} cannot be called: {type(value).__name__}")
+        if not is_credentials(credentials):
+            kind = type_of(credentials)
+            del credentials  # it may be a bare password
+            raise UsageError(f"credentials are a Password, a Bearer, ..., not {kind}")
         self._factory = factory
         self._authenticate = authenticate
         self._credentials = credentials
@@ -61,17 +74,26 @@ class Session(Generic[C]):
         conn = self.log_in()
         try:
             yield conn
-        finally:
-            self._close(conn)
+        except BaseException:
+            self._close_after_failure(conn)
+            raise
+        self._close(conn)
 
     def _attempt(self, ready: Credentials) -> C:
         conn = self._factory()
         try:
             self._authenticate(conn, ready, **self._options)
         except BaseException:
-            self._close(conn)
+            self._close_after_failure(conn)
             raise
         return conn
+
+    def _close_after_failure(self, conn: C) -> None:
+        """Close a connection where an error is on its way, which is worth more than that of closing."""
+        try:
+            self._close(conn)
+        except Exception as error:
+            logging.getLogger("sasl").warning("a connection cannot be closed: %s", type(error).__name__)
 
 
 def with_new_token(credentials: Credentials, attempt: Callable[[Credentials], T]) -> T:
@@ -142,8 +164,16 @@ def _instead(error: TokenError, refusal: AuthenticationFailed) -> SASLError:
 
 
 def _close(conn: Any) -> None:
-    close = getattr(conn, "shutdown", None) or conn.close  # imaplib's close() closes a mailbox
+    for name in _CLOSERS:
+        if callable(close := getattr(conn, name, None)):
+            break
+    else:
+        raise UsageError(f"nobody knows how to close a {type(conn).__name__}: give a `close`")
     try:
         close()
     except OSError:
         pass  # it is closed already
+
+
+_CLOSERS: Final = ("shutdown", "close", "logout", "quit")
+"""How a connection is closed. imaplib's close() closes a mailbox; who has none of the first two takes leave."""

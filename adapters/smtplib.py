@@ -12,28 +12,38 @@ from __future__ import annotations
 import smtplib
 from functools import partial
 from operator import methodcaller
-from ssl import create_default_context
 
 from sasl import errors
-from sasl.client_exchange import ClientExchange
 from sasl.credentials import is_credentials
 from sasl.errors import ConnectionLost, LimitExceeded, PolicyViolation, ProtocolError, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, Policy, choose
 from sasl.registry import canonical
 from sasl.typed import TYPE_CHECKING, cast
 
-from .binding import Binding, Library, LibraryError, Offer, auth, begin_tls, describe, is_gone
-from .binding.connection import close, open_by_class
+from .binding import (
+    Binding,
+    Callback,
+    Library,
+    LibraryError,
+    Offer,
+    begin_tls,
+    callback_script,
+    describe,
+    is_gone,
+    speak,
+)
+from .binding.clock import Flood, limit_time
+from .binding.connection import GLOBAL_TIMEOUT, close, open_by_class
 from .binding.dialogue import READ, Dialogue, quiet
-from .binding.errors import timeout_error
-from .binding.given import callback_script, credentials_of, type_of, veil, veil_password
-from .binding.tls import NOT_OFFERED, no_tls
+from .binding.errors import tidied, timeout_error, translate, unasked_error
+from .binding.given import credentials_of, type_of, veil, veil_password
+from .binding.tls import NOT_OFFERED, client_context, hint_at_tls, no_tls, read_ahead
 from .wire.smtp import ClientWire, client_wire
-from .wire.text import end_of_connection
+from .wire.smtp.grammar import text_of_lines
+from .wire.text import end_of_connection, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
     from ssl import SSLContext
     from typing import Any, Final, TypeAlias
 
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
     from sasl.steps import ClientSteps
 
     from .binding.errors import Family
+    from .binding.tls import Path
 
     AuthObject: TypeAlias = Callable[..., bytes | str | None]
 
@@ -89,13 +100,15 @@ class SMTP(smtplib.SMTP):
 
     policy: Policy = DEFAULT_POLICY
     mechanism: str | None = None
+    _host: str  # smtplib's, which checks certificates against it
     _auth_challenge_count: int  # smtplib's, whose auth_login() tells by it what is asked for
 
-    def login(self, user: str, password: Credentials | Token, *, initial_response_ok: bool = True) -> Reply:
-        """Log in by SASL, as `authenticate` does: one mechanism, and no other one after a refusal.
+    def login(self, user: str, password: Credentials | Token | bytes, *, initial_response_ok: bool = True) -> Reply:
+        """Log in by SASL, as `authenticate` does: with another mechanism after a no to the first, where that is safe.
 
         `password` is the user's password (a str or a `sasl.Secret`), credentials, or a callable or token source for
-        the user's bearer token.
+        the user's bearer token. Another mechanism follows a no that came before anything which shows or proves the
+        password had left, over TLS; `Policy(fallback=False)` lets none.
         """
         password = veil_password(password)
         return authenticate(
@@ -111,9 +124,10 @@ class SMTP(smtplib.SMTP):
 
         `authobject` is called as smtplib does: without an argument for the initial response, None if there is none,
         then with each challenge (bytes). It returns the response (str for UTF-8, or bytes) or None to cancel; what it
-        raises cancels as well and leaves as ProtocolError, before the first challenge as UsageError. Or it is
-        credentials, and the mechanism is one that is registered here. An initial response that makes the command
-        longer than 512 octets goes after the server's prompt.
+        raises leaves as it is, after the exchange was cancelled, and the connection is closed. An error challenge to a
+        token is answered as the mechanism wants it, without the callback. Or it is credentials, and the mechanism is
+        one that is registered here. An initial response that makes the command longer than 512 octets goes after the
+        server's prompt.
         `policy` holds for the mechanism; one that is not known here wants TLS, and no pin and no required channel
         binding. An empty challenge after a response cancels: nobody can tell whether the credential has left. 503,
         "already authenticated", is an error here.
@@ -127,10 +141,12 @@ class SMTP(smtplib.SMTP):
         name = canonical(mechanism)
         if not callable(authobject):
             raise UsageError(f"an authobject is a callable or credentials, not {type_of(authobject)}")
-        wire = ClientWire(ClientExchange(name, self._script(authobject, initial=initial_response_ok)))
-        return auth(LIBRARY, self, wire, self.policy, first=partial(_greet, self))
+        respond = Callback(authobject)
+        script = self._script(name, respond, initial=initial_response_ok)
+        first = partial(_greet, self)
+        return speak(LIBRARY, self, name, script, respond, policy=self.policy, wire=ClientWire, first=first)
 
-    def _script(self, respond: AuthObject, *, initial: bool) -> ClientSteps:
+    def _script(self, mechanism: str, respond: Callback, *, initial: bool) -> ClientSteps:
         """Return a client script that asks a callback as smtplib does, and counts as it does for its auth_login()."""
         response = respond() if initial else None
         self._auth_challenge_count = 0 if response is None else 1
@@ -139,23 +155,42 @@ class SMTP(smtplib.SMTP):
             self._auth_challenge_count += 1
             return respond(challenge)
 
-        yield from callback_script(answer, response)
+        yield from callback_script(mechanism, answer, response)
 
-    def starttls(self, *args: Any, context: SSLContext | None = None, **options: Any) -> Reply:
+    def starttls(
+        self, keyfile: Path | None = None, certfile: Path | None = None, context: SSLContext | None = None
+    ) -> Reply:
         """Start TLS. Without a context, ssl.create_default_context() is used, which checks the certificate.
 
+        `keyfile` and `certfile` are for a certificate of the client's, and exclude a context.
         Raises SMTPPolicyViolation if the server does not offer it (SMTPTLSNotOffered), refuses it or says something
         else (SMTPTLSRefused); if anything in the clear follows its reply, the connection is closed. SMTPConnectionLost
         where it ends the connection. What TLS raises is SSLError.
         """
+        context = client_context(context, certfile, keyfile)
 
         def start(checked: SSLContext) -> Reply:
             _check(self)
             _greet(self)
-            options["context"] = checked
-            return super(SMTP, self).starttls(*args, **options)
+            return super(SMTP, self).starttls(context=checked)
 
         return begin_tls(LIBRARY, self, context, start, self._explain_tls)
+
+    def connect(self, host: str = "localhost", port: int = 0, source_address: Any = None) -> Reply:
+        """Connect as smtplib does, and note the host without the port that may stand behind it: TLS checks its name."""
+        self._host = host.partition(":")[0] if not port and host.count(":") == 1 else host
+        return super().connect(host, port, source_address)
+
+    def getreply(self) -> Reply:
+        """Read a reply as smtplib does, but no endless one."""
+        failure: SASLError
+        try:
+            with limit_time(self, None):
+                return super().getreply()
+        except Flood as error:
+            failure = error
+        self.close()
+        raise translate(failure, _OURS)
 
     def _explain_tls(self, error: Exception, _begun: bool) -> SASLError | None:  # noqa: FBT001 -- of begin_tls()
         """Return what an error of smtplib's starttls() is."""
@@ -183,10 +218,28 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):  # noqa: N801 -- the library's name
         port: int = 0,
         local_hostname: str | None = None,
         *,
+        timeout: float | None = GLOBAL_TIMEOUT,
+        source_address: tuple[str, int] | None = None,
         context: SSLContext | None = None,
-        **options: Any,
+        keyfile: Path | None = None,
+        certfile: Path | None = None,
     ) -> None:
-        super().__init__(host, port, local_hostname, context=context or create_default_context(), **options)
+        super().__init__(
+            host,
+            port,
+            local_hostname,
+            timeout=cast("float", timeout),
+            source_address=source_address,
+            context=client_context(context, certfile, keyfile),
+        )
+
+
+class LMTP(SMTP, smtplib.LMTP):
+    """The same for LMTP (RFC 2033), over TCP or, with a path for the host, over a socket in the file system.
+
+    It logs in as the service "smtp", not "lmtp", which is what stands in DIGEST-MD5's digest-uri, in `Channel.service`
+    and in the accounts of `Policy(pins=...)`.
+    """
 
 
 class _WithReply(LibraryError):
@@ -214,6 +267,10 @@ class SMTPTemporaryFailure(_WithReply, errors.TemporaryFailure, smtplib.SMTPAuth
 
 class SMTPConnectionLost(LibraryError, errors.ConnectionLost, smtplib.SMTPServerDisconnected, family=_OURS):
     """The server ended the connection (421, end of file), or did not answer in time."""
+
+
+class SMTPServerBusy(errors.ServerBusy, SMTPTemporaryFailure, SMTPConnectionLost, family=_OURS):
+    """The server ended the connection and says that it is for now (421): both of its bases."""
 
 
 class SMTPMechanismUnavailable(LibraryError, errors.MechanismUnavailable, smtplib.SMTPNotSupportedError, family=_OURS):
@@ -256,7 +313,8 @@ class SMTPCancelled(LibraryError, errors.Cancelled, smtplib.SMTPException, famil
 
 
 def _offers_tls(conn: smtplib.SMTP) -> bool:
-    conn.ehlo_or_helo_if_needed()
+    with limit_time(conn, None):
+        conn.ehlo_or_helo_if_needed()
     return conn.has_extn("starttls")
 
 
@@ -267,7 +325,19 @@ def _channel(conn: smtplib.SMTP) -> Channel:
 
 def _dialogue(conn: smtplib.SMTP) -> Dialogue:
     show = getattr(conn, "_print_debug", None) if conn.debuglevel else None
-    return Dialogue(partial(_send, conn), partial(_readline, conn), partial(close, conn), show=show)
+    unasked = partial(_unasked, conn)
+    return Dialogue(partial(_send, conn), partial(_readline, conn), partial(close, conn), show=show, unasked=unasked)
+
+
+def _unasked(conn: smtplib.SMTP) -> SASLError | None:
+    """Return the error for what the server says before the next command: 421 at any time (RFC 5321 section 3.8)."""
+    if not (said := read_ahead(conn)):
+        return None
+    line = said.partition(b"\n")[0]
+    enhanced, text = text_of_lines([line.rstrip()[4:]])
+    if line[:3] != b"421":
+        return unasked_error(line)
+    return end_of_connection(one_line(text), f"421 {enhanced}" if enhanced else "421")
 
 
 def _check(conn: smtplib.SMTP) -> None:
@@ -275,10 +345,13 @@ def _check(conn: smtplib.SMTP) -> None:
         raise ConnectionLost("there is no connection: call connect() first")
 
 
-def _offer(conn: smtplib.SMTP, _dialogue: Dialogue) -> Offer:
+def _offer(conn: smtplib.SMTP, dialogue: Dialogue) -> Offer:
     _greet(conn)
+    if conn.has_extn("starttls"):
+        hint_at_tls(dialogue, conn)
     names = conn.esmtp_features["auth"].split() if conn.has_extn("auth") else []
-    return Offer(partial(choose, names), client_wire)
+    said = tuple(f"{name} {words}".rstrip().upper() for name, words in conn.esmtp_features.items())
+    return Offer(partial(choose, names), client_wire, said)
 
 
 def _finish(_conn: smtplib.SMTP, dialogue: Dialogue) -> Reply:
@@ -286,10 +359,14 @@ def _finish(_conn: smtplib.SMTP, dialogue: Dialogue) -> Reply:
 
 
 def _arguments(dialogue: Dialogue, error: SASLError) -> Reply | None:
-    refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure)
-    return (dialogue.wire.code or -1, dialogue.wire.reply) if refused and dialogue.wire is not None else None
+    if not isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
+        return None
+    if dialogue.wire is None:  # to EHLO, or to STARTTLS
+        return int((error.response_code or "-1")[:3]), error.server_text.encode()
+    return dialogue.wire.code or -1, dialogue.wire.reply
 
 
+@tidied
 def _explain(error: Exception) -> SASLError | None:
     if isinstance(error, smtplib.SMTPServerDisconnected):
         return timeout_error() if isinstance(error.__context__, TimeoutError) else end_of_connection()
@@ -309,40 +386,23 @@ def _explain(error: Exception) -> SASLError | None:
 
 def _greet(conn: smtplib.SMTP) -> None:
     """Send EHLO, or HELO, if it was not sent yet on this connection."""
-    failure: SASLError | None = None
-    reader: Any = conn
-    reader.file = whole = _WholeLines(conn.file or cast("socket", conn.sock).makefile("rb"))
+    failure: SASLError
     try:
-        conn.ehlo_or_helo_if_needed()
+        with limit_time(conn, None):
+            conn.ehlo_or_helo_if_needed()
+        return
     except smtplib.SMTPHeloError as error:
         failure = _helo_error(error.smtp_code, cast("bytes", error.smtp_error))
     except smtplib.SMTPResponseException:
         failure = LimitExceeded("a line that is too long for smtplib, which closes the connection then")
     except smtplib.SMTPServerDisconnected as error:
         failure = _loss(error)
-    finally:
-        if reader.file is whole:  # else it is closed
-            reader.file = whole.file
-    if failure is not None:
-        raise failure
+    raise failure
 
 
 def _loss(error: smtplib.SMTPServerDisconnected) -> ConnectionLost:
     late = isinstance(error.__context__, TimeoutError)
     return timeout_error() if late else ConnectionLost(f"the connection was lost: {error}")
-
-
-class _WholeLines:
-    """A connection's file that takes half a line for the end of the connection; to smtplib "250" is all of EHLO."""
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.close = file.close
-
-    def readline(self, size: int) -> bytes:
-        """Return a line with its end, b"" if there is none."""
-        line: bytes = self.file.readline(size)
-        return line if line.endswith(b"\n") or len(line) >= size else b""
 
 
 def _helo_error(code: int, reply: bytes) -> SASLError:

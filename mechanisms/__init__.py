@@ -30,6 +30,7 @@ def _scram(name: str, rank: int, *, twin: str | None = None) -> Mechanism:
         rank=rank,
         twin=twin,
         asks=(FindKeys,),
+        family="SCRAM",
     )
 
 
@@ -80,6 +81,7 @@ ROWS: Final = (
         client_first=False,
         plaintext=True,
         rank=19,
+        prompts=True,
     ),
     Mechanism(
         "PLAIN",

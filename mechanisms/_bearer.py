@@ -74,14 +74,20 @@ def parse_error(challenge: bytes, limits: Limits) -> dict[str, str]:
     Numbers are taken as text (a status of 401), other values and unknown keys are left out, control
     characters are escaped. Nothing in it is ever followed or fetched (RFC 7628 section 5).
     """
-    if len(challenge) > limits.error_json or _depth(challenge) > limits.error_json_depth:
+    if len(challenge) > limits.error_json:
+        return {}
+    try:
+        text = challenge.decode("utf-8-sig")  # json.loads() would take UTF-16 and UTF-32, which no such message is in
+    except UnicodeDecodeError:
+        return {}
+    from sasl.text import nesting, printable
+
+    if nesting(text) > limits.error_json_depth:
         return {}
     import json  # 7 ms, and only a refusal needs it
 
-    from sasl.text import printable
-
     try:
-        error = json.loads(challenge)
+        error = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     if not isinstance(error, dict):
@@ -100,15 +106,3 @@ def explain(rejected: Rejected, default: Mapping[str, str]) -> Generator[Challen
 
 def _has_spaces(octets: bytes) -> bool:
     return 0x20 in octets or 0x09 in octets or 0x0D in octets or 0x0A in octets  # octets are found faster than bytes
-
-
-def _depth(text: bytes) -> int:
-    """How deep brackets nest at most, counted without a parser that would recurse."""
-    deepest = depth = 0
-    for octet in text:
-        if octet in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif octet in b"]}":
-            depth -= 1
-    return deepest

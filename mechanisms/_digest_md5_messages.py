@@ -35,6 +35,7 @@ _ELEMENT: Final = re.compile(
 _PAIR: Final = re.compile(rb"\\(.)")
 _ESCAPED: Final = re.compile(rb'["\\]')
 _URI: Final = re.compile(r"([!-.0-~]{1,64})/([!-.0-~]{1,255})(?:/[!-~]{1,255})?")  # serv-type / host [/ serv-name]
+_TARGET: Final = re.compile(r"([!-.0-~]{1,64})/(?:([!-.0-~]{1,255})(?:/[!-~]{1,255})?)?")
 
 _ANY: Final = re.compile(rb".*")
 _SOME: Final = re.compile(rb".+")
@@ -146,12 +147,15 @@ def digest_uri(service: str, host: str) -> bytes:
 
 
 def target(uri: bytes) -> tuple[str, str]:
-    """Return service and host of a digest-uri, in lower case. Raises ProtocolError."""
-    match = _URI.fullmatch(uri.decode("latin-1"))
+    """Return service and host of a digest-uri, in lower case. Raises ProtocolError.
+
+    An empty host is read: clients that make the uri of the realm (curl) send one where the realm is empty.
+    """
+    match = _TARGET.fullmatch(uri.decode("latin-1"))
     if match is None:
         raise ProtocolError("not a digest-uri (RFC 2831 section 2.1.2)")
     service, host = match.groups()
-    return service.lower(), host.lower()
+    return service.lower(), (host or "").lower()
 
 
 def parse_challenge(message: bytes) -> Challenge:

@@ -16,8 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from sasl.errors import ProtocolError, UsageError
-from sasl.prep import has_controls
+from sasl.errors import UsageError
 from sasl.secret import Secret
 from sasl.steps import (
     EMPTY_CHALLENGE,
@@ -31,7 +30,16 @@ from sasl.steps import (
 )
 from sasl.typed import TYPE_CHECKING
 
-from ._password import kept_password, prepare_all, prepare_login, prepare_one, text_of, utf8
+from ._password import (
+    control_error,
+    controls_in,
+    kept_password,
+    prepare_login,
+    prepare_one,
+    prepare_password,
+    read_field,
+    utf8,
+)
 
 if TYPE_CHECKING:
     from typing import Final
@@ -46,20 +54,25 @@ def password_client(credentials: Password, _options: Options) -> ClientSteps:
     """Send the user name, then the password, each as it was given, in UTF-8."""
     if credentials.authzid:
         raise UsageError("a login command cannot ask to act as another user")
-    for text in (credentials.authcid, credentials.password.reveal()):
-        if not text or has_controls(text):
-            raise UsageError("a user name and a password are not empty and hold no control characters")
-    yield Harmless(utf8(credentials.authcid))
-    yield Complete(utf8(credentials.password.reveal()))
+    names = (credentials.authcid, credentials.password.reveal())
+    if not all(names):
+        raise UsageError("a user name and a password are not empty")
+    if controls_in("".join(names)):
+        raise control_error("a user name" if controls_in(names[0]) else "a password")
+    authcid, password = utf8(names[0]), utf8(names[1])
+    yield Harmless(authcid)
+    yield Complete(password)
 
 
 def password_server(options: Options, *, prepare: bool = True) -> ServerSteps:
     """Ask CheckPassword for the prepared user name and password; `prepare=False` passes them as they came."""
-    authcid = _text((yield EMPTY_CHALLENGE))
-    password = _text((yield EMPTY_CHALLENGE))
+    authcid = _read((yield EMPTY_CHALLENGE), "the user name")
+    typed = _read((yield EMPTY_CHALLENGE), "the password")
+    password = Secret(typed)
     if prepare:
-        authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
-    identity = yield CheckPassword(authcid, Secret(password))
+        authcid = prepare_one(authcid, options.limits.prep_characters)
+        password = prepare_password(typed, options.limits.prep_characters)
+    identity = yield CheckPassword(authcid, password)
     return Verified(identity)
 
 
@@ -84,7 +97,7 @@ def apop_server(options: Options, *, timestamp: bytes) -> ServerSteps:
     `timestamp` is the msg-id in the greeting of this connection, and of no other one ever.
     """
     user, _, digest = (yield Challenge(timestamp, initial=True)).partition(b" ")
-    authcid = prepare_one(_text(user), options.limits.prep_characters)
+    authcid = prepare_one(_read(user, "the user name"), options.limits.prep_characters)
     record = yield FindSecret(authcid, "APOP", None)
     password = kept_password(_DECOY if record is None else record.value, options.limits.prep_characters).reveal()
     if not hmac.compare_digest(_digest(timestamp, password), digest) or record is None:
@@ -92,13 +105,11 @@ def apop_server(options: Options, *, timestamp: bytes) -> ServerSteps:
     return Verified(record.identity)
 
 
-def _text(message: bytes) -> str:
-    """Return a user name or a password. What is empty or holds NUL is nobody's, and not worth a question."""
-    text = text_of(message)
-    if text is None:
-        raise ProtocolError("a user name or password that is not UTF-8")
-    if not text or "\0" in text:
-        raise Rejected("no user name or no password")
+def _read(message: bytes, what: str) -> str:
+    """Return a user name or a password. What holds NUL is nobody's, and not worth a question."""
+    text = read_field(message, what)
+    if "\0" in text:
+        raise Rejected(f"{what} holds NUL")
     return text
 
 

@@ -19,7 +19,7 @@ import re
 from functools import cache
 
 from sasl.errors import MechanismUnavailable, ServerNotProven, UsageError
-from sasl.prep import has_controls
+from sasl.prep import control_error, has_controls
 from sasl.secret import Secret
 from sasl.steps import Challenge, Complete, FindSecret, Rejected, Unavailable, Verified
 from sasl.typed import TYPE_CHECKING
@@ -77,7 +77,7 @@ def digest_md5_server(
     """Ask FindSecret for the plain password, of a user of `realm`, that the client has to know.
 
     The service that the client names has to be the channel's; its host one of `hosts` (one or several, in any case),
-    or else the channel's. What is not known is not compared. `nonce` is for tests.
+    or else the channel's. What is not known is not compared, and an empty host is not one. `nonce` is for tests.
     """
     if not _has_md5():
         raise Unavailable(_NO_MD5)
@@ -91,7 +91,7 @@ def digest_md5_server(
         "another quality of protection": response.qop != messages.AUTH,
         "another realm": response.realm != realm,
         "meant for another service": service != (options.channel.service or service).lower(),
-        "meant for another host": bool(names) and host not in names,
+        "meant for another host": bool(names and host) and host not in names,
     }
     for reason, is_wrong in wrong.items():
         if is_wrong:
@@ -122,7 +122,7 @@ def _password(credentials: Password, realm: str | None) -> str:
     if any(map(has_controls, (credentials.authcid, credentials.authzid or "", realm or ""))):
         raise UsageError("the names of DIGEST-MD5 hold no control character")
     if _CONTROL.search(password):  # a joiner, a control character to has_controls, is fine in what is only hashed
-        raise UsageError("the password of DIGEST-MD5 holds no control character")
+        raise control_error("a password")
     return password
 
 

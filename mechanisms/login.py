@@ -11,11 +11,22 @@ Older than PLAIN, and worse only in that it takes one turn more and cannot say w
 from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
+from sasl.prep import check_length
 from sasl.secret import Secret
-from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Verified
+from sasl.steps import Challenge, CheckPassword, Complete, Harmless, Rejected, Verified
 from sasl.typed import TYPE_CHECKING
 
-from ._password import check_preparable, controls_in, is_prepared, prepare_all, text_of, utf8
+from ._password import (
+    check_password,
+    check_preparable,
+    control_error,
+    controls_in,
+    is_prepared,
+    prepare_one,
+    prepare_password,
+    read_field,
+    utf8,
+)
 
 if TYPE_CHECKING:
     from typing import Final
@@ -26,14 +37,17 @@ if TYPE_CHECKING:
 # What Dovecot, Postfix, Exim and Cyrus say. The draft has "User Name" and "Password", each with a NUL behind it.
 _USERNAME: Final = Challenge(b"Username:", initial=True)  # which curl does not wait for
 _PASSWORD: Final = Challenge(b"Password:")
+_ASKS_FOR_NAME: Final = frozenset({b"username", b"user name", b"user", b"login"})
+_ASKS_FOR_PASSWORD: Final = frozenset({b"password", b"pass", b"passwd"})
 
 
 def login_client(credentials: Password, options: Options, *, prepare: bool = True) -> ClientSteps:
     """Send the user name, then the password, each as it was given, in UTF-8.
 
-    The text of a prompt is not looked at (section 2.1), but a server that asks for the password first is refused:
-    what is sent in answer to each prompt would stand in the wrong place. What the server could not prepare is refused
-    here, unless `prepare` is False: then only empty names, control characters and text that has no UTF-8 are.
+    The text of a prompt is not looked at (section 2.1), and may be anything. But a server that asks for the password
+    first, or for the user name twice, is refused: what is sent would stand in the wrong place, and in its log. A name
+    that the server could not prepare is refused here, and a password with a control character, unless `prepare` is
+    False: then only empty names, control characters and text that has no UTF-8 are.
     """
     if credentials.authzid:
         raise UsageError("LOGIN cannot say whom to act as")
@@ -41,15 +55,18 @@ def login_client(credentials: Password, options: Options, *, prepare: bool = Tru
     if not all(names):
         raise UsageError("LOGIN needs a user name and a password that are not empty")
     if controls_in("".join(names)):
-        raise UsageError("a user name or password of LOGIN holds no control character")
-    if prepare and not is_prepared("".join(names), options.limits.prep_characters):
-        check_preparable(names, options.limits.prep_characters)
+        raise control_error("a user name" if controls_in(names[0]) else "a password")
+    if prepare and not is_prepared("".join(names)):
+        check_preparable(names[:1], options.limits.prep_characters)
+        check_password(names[1], options.limits.prep_characters)
     authcid, password = utf8(names[0]), utf8(names[1])
 
     prompt = yield None
-    if prompt == _PASSWORD.data:
+    if _words_of(prompt) in _ASKS_FOR_PASSWORD:
         raise ProtocolError("the server asks for the password before the user name")
-    yield Harmless(authcid)
+    prompt = yield Harmless(authcid)
+    if _words_of(prompt) in _ASKS_FOR_NAME:
+        raise ProtocolError("the server asks for the user name twice, and would take the password for one")
     yield Complete(password)
 
 
@@ -58,16 +75,24 @@ def login_server(options: Options, *, prepare: bool = True) -> ServerSteps:
 
     The user name may come as initial response, as curl sends it.
     """
-    authcid = _parse((yield _USERNAME))
-    password = _parse((yield _PASSWORD))
+    authcid = _parse((yield _USERNAME), "the user name")
+    check_length(authcid)
+    typed = _parse((yield _PASSWORD), "the password")
+    password = Secret(typed)
     if prepare:
-        authcid, password = prepare_all((authcid, password), options.limits.prep_characters)
-    identity = yield CheckPassword(authcid, Secret(password))
+        authcid = prepare_one(authcid, options.limits.prep_characters)
+        password = prepare_password(typed, options.limits.prep_characters)
+    identity = yield CheckPassword(authcid, password)
     return Verified(identity)
 
 
-def _parse(message: bytes) -> str:
-    text = text_of(message)
-    if not text or controls_in(text):
-        raise ProtocolError("a user name or password of LOGIN is not empty, is UTF-8 and holds no control character")
+def _words_of(prompt: bytes) -> bytes:
+    """Return what a prompt asks for, whatever its case and what servers write around it."""
+    return prompt.strip(b"\0 :\t\r\n").lower()
+
+
+def _parse(message: bytes, what: str) -> str:
+    text = read_field(message, what)
+    if controls_in(text):
+        raise Rejected(f"{what} holds a control character")
     return text

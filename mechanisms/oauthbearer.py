@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
 from sasl.gs2 import escape, parse
-from sasl.prep import has_controls
+from sasl.prep import check_length, has_controls
 from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified
 from sasl.typed import TYPE_CHECKING
 
@@ -89,6 +89,7 @@ def _parse(message: bytes) -> tuple[str | None, Secret | None, str | None, int |
     header, rest = parse(message)
     if header.flag == "p" or not rest.startswith(KVSEP) or not rest.isascii():
         raise ProtocolError("not an OAUTHBEARER message (RFC 7628 section 3.1)")
+    check_length(header.authzid or "")
     if header.authzid is not None and has_controls(header.authzid):
         raise ProtocolError("a control character in the authzid")
     found = pairs(rest[1:])

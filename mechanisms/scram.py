@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 
 from sasl.base64 import encode
-from sasl.errors import PolicyViolation, ProtocolError, ServerNotProven, UsageError
+from sasl.errors import LimitExceeded, PolicyViolation, ProtocolError, ServerNotProven, UsageError
 from sasl.gs2 import Gs2Header
 from sasl.hashes import HASHES
 from sasl.keys import ScramKeys, derive
@@ -40,7 +40,7 @@ from ._scram_decoy import DECOY, NOBODY, Decoy
 from ._scram_keys import ClientKeys, KeyCache, Keys, digest, fingerprint, xor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Final, TypeVar
 
     from sasl.credentials import Password
@@ -55,6 +55,7 @@ KEYS: Final = KeyCache()
 """Where clients of this process keep their keys, unless they are told otherwise."""
 
 _PLUS: Final = "-PLUS"
+_LONGEST_FIRST: Final = 4_096  # octets, which are kept until the client's last message: 32 of nonce and two names
 
 # RFC 5801 section 5, from the server's side: what is wrong with a flag. "Offered" is whether this server offers -PLUS.
 _WRONG_FLAG: Final[Mapping[tuple[bool, bool, str], str]] = {
@@ -127,18 +128,20 @@ def scram_client(
 def scram_server(
     options: Options,
     *,
-    decoy: tuple[bytes, int] | tuple[bytes, int, int] = DECOY,
+    decoy: tuple[bytes, int] | tuple[bytes, int, int] | tuple[bytes, Sequence[tuple[int, int]]] = DECOY,
     send_errors: bool = False,
     prepare: bool = True,
     nonce: bytes | None = None,
 ) -> ServerSteps:
     """Ask FindKeys for the user's `ScramKeys` and check the proof (RFC 5802 section 5).
 
-    The channel's bindings say what a client may bind to, and that -PLUS is offered. `decoy` is what unknown users are
-    made of: a secret of 16 octets or more for their salts, their iterations, and, if it is not 16, the octets of their
-    salts. Give the same ones to all workers, and what most users have, or the salt or the count tells who is known (by
-    default a secret of this process, and 4,096). `send_errors` tells the client what is wrong ("e=", section 7) in a
-    last challenge, which costs a turn. `prepare=False` looks for the user name as it came. `nonce` is for tests.
+    The channel's bindings say what a client may bind to, `Channel.default_binding` that -PLUS is offered. `decoy` is
+    what unknown users are made of: a secret of 16 octets or more for their salts, their iterations, and, if it is not
+    16, the octets of their salts; where users differ in these, in place of the two a list of (iterations, octets), of
+    which each unknown user has one. Give the same ones to all workers, and what users have, as often as they have it,
+    or the salt or the count tells who is known (by default a secret of this process, and 4,096). `send_errors` tells
+    the client what is wrong ("e=", section 7) in a last challenge, which costs a turn; what is wrong with a channel
+    binding is always told. `prepare=False` looks for the user name as it came. `nonce` is for tests.
     Raises UsageError for a decoy that is none.
     """
     whose = decoy if isinstance(decoy, Decoy) else Decoy.of(*decoy)
@@ -148,27 +151,34 @@ def scram_server(
 
 def _verify(options: Options, decoy: Decoy, nonce: bytes, *, prepare: bool) -> ServerSteps:
     hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
-    first = _understand(messages.parse_client_first, (yield EMPTY_CHALLENGE))
-    bare, binding = first.bare, first.gs2 + _binding_data(first.header, options)
+    message = yield EMPTY_CHALLENGE
+    if len(message) > _LONGEST_FIRST:
+        raise LimitExceeded(f"a client-first-message of more than {_LONGEST_FIRST} octets")
+    first = _understand(messages.parse_client_first, message)
+    if wrong := _wrong_binding(first.header, options):
+        yield from _refuse_channel(wrong)
+    kind = first.header.binding
+    bare, binding = first.bare, first.gs2 + (b"" if kind is None else options.channel.bindings[kind])
     authcid, authzid = first.username, first.header.authzid
     if prepare:
         authcid = _prepare_name(authcid, options)
         authzid = None if authzid is None else _prepare_name(authzid, options)
-    salt = decoy.salt(authcid, hash_name)  # for known users too: they take as long
+    salt, iterations = decoy.make(authcid, hash_name)  # for known users too: they take as long
 
     record = yield FindKeys(authcid, hash_name)
     keys = NOBODY[hash_name] if record is None else record.value
     if not isinstance(keys, ScramKeys) or keys.hash != hash_name:
         raise Unavailable(f"the record holds no ScramKeys for {hash_name}")
-    salt, iterations = (salt, decoy.iterations) if record is None else (keys.salt, keys.iterations)
+    if record is not None:
+        salt, iterations = keys.salt, keys.iterations
     nonce = first.nonce + nonce
     challenge = messages.server_first(nonce, salt, iterations)
-    del first, authcid, salt, decoy  # whoever computes a proof is waited for with little
+    del message, first, authcid, salt, decoy  # whoever computes a proof is waited for with little
     final = _understand(messages.parse_client_final, (yield Challenge(challenge)))
     if not hmac.compare_digest(final.nonce, nonce):
         raise Rejected("other-error")
     if not hmac.compare_digest(final.binding, binding):
-        raise Rejected("channel-bindings-dont-match")
+        yield from _refuse_channel("channel-bindings-dont-match")
     signed = b"%s,%s,%s" % (bare, challenge, final.unproved)
     # A proof that begins with zeros may come without them: only one of its full length is right.
     client_key = xor(final.proof, hmac.digest(keys.stored_key, signed, hash_name))
@@ -206,7 +216,8 @@ def _check(server: messages.ServerFirst, first: bytes, options: Options) -> None
     nonce = first.rpartition(b",r=")[2]  # which is kept in that message alone
     if not server.nonce.startswith(nonce) or len(server.nonce) == len(nonce):
         raise ProtocolError("the server's nonce does not extend ours (RFC 5802 section 5)")
-    least, most = options.limits.min_iterations, options.limits.max_iterations
+    hash_name = HASHES[options.mechanism.removesuffix(_PLUS)]
+    least, most = options.limits.min_iterations, options.limits.most_iterations(hash_name)
     if not least <= server.iterations <= most:
         raise PolicyViolation(f"the server wants {server.iterations} iterations, allowed are {least} to {most}")
 
@@ -229,16 +240,14 @@ def _understand(parse: Callable[[bytes], T], message: bytes) -> T:
     raise Rejected("extensions-not-supported")
 
 
-def _binding_data(header: Gs2Header, options: Options) -> bytes:
-    """Return the channel-binding data that the client has to know; of none where it does not bind."""
-    bindings = options.channel.bindings
-    if wrong := _WRONG_FLAG[options.mechanism.endswith(_PLUS), bool(bindings), header.flag]:
-        raise Rejected(wrong)
-    if header.binding is None:
-        return b""
-    if header.binding not in bindings:
-        raise Rejected("unsupported-channel-binding-type")
-    return bindings[header.binding]
+def _wrong_binding(header: Gs2Header, options: Options) -> str:
+    """Return the error of what a client says of channel binding (RFC 5801 section 5); "" for none."""
+    plus, channel = options.mechanism.endswith(_PLUS), options.channel
+    offered = bool(channel.bindings) if plus else channel.default_binding is not None
+    if wrong := _WRONG_FLAG[plus, offered, header.flag]:
+        return wrong
+    known = header.binding is None or header.binding in channel.bindings
+    return "" if known else "unsupported-channel-binding-type"
 
 
 def _prepare_name(name: str, options: Options) -> str:
@@ -250,10 +259,27 @@ def _prepare_name(name: str, options: Options) -> str:
 
 
 def _explain(steps: ServerSteps) -> ServerSteps:
-    """Run a script; where it refuses, send the name of the error first."""
+    """Run a script; where it refuses, send the name of the error first, unless that was said already."""
     try:
         return (yield from steps)
     except Rejected as rejected:
-        error = rejected.reason if rejected.reason in messages.SERVER_ERRORS else "invalid-proof"
-        yield Challenge(b"e=" + error.encode("ascii"), refusal=rejected)
+        if rejected.kind == "policy":
+            raise
+        yield _error(rejected)
         raise
+
+
+def _refuse_channel(error: str) -> ServerSteps:
+    """Refuse a channel binding, and always say why: it is nothing about the password.
+
+    What is wrong with it helps nobody who guesses, and a client that reads "wrong password" throws away a good one.
+    """
+    rejected = Rejected(error, _KINDS[error])
+    yield _error(rejected)
+    raise rejected
+
+
+def _error(rejected: Rejected) -> Challenge:
+    """Return the message that names an error (RFC 5802 section 7)."""
+    error = rejected.reason if rejected.reason in messages.SERVER_ERRORS else "invalid-proof"
+    return Challenge(b"e=" + error.encode("ascii"), refusal=rejected)

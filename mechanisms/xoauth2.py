@@ -8,7 +8,7 @@ A refusal is explained by a JSON challenge, which is answered by an empty messag
 from __future__ import annotations
 
 from sasl.errors import ProtocolError, UsageError
-from sasl.prep import has_controls
+from sasl.prep import check_length, has_controls
 from sasl.steps import EMPTY_CHALLENGE, CheckToken, Complete, ErrorAnswer, Rejected, Verified
 from sasl.typed import TYPE_CHECKING
 
@@ -49,6 +49,7 @@ def _parse(message: bytes) -> tuple[str, Secret | None]:
         user = found.get(b"user", b"").decode("utf-8")
     except UnicodeDecodeError:
         pass
+    check_length(user or "")
     if not user or not _is_user(user):
         raise ProtocolError("no user in an XOAUTH2 message, or not one")
     return user, parse_auth(found.get(b"auth"))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         PolicyViolation,
         ProtocolError,
         SASLError,
+        ServerBusy,
         ServerNotProven,
         TemporaryFailure,
         TokenError,
@@ -104,6 +105,7 @@ __all__ = [  # noqa: RUF022 -- by audience
     "AuthorizationFailed",
     "TemporaryFailure",
     "ConnectionLost",
+    "ServerBusy",
     "Cancelled",
     "TokenError",
     # to serve
@@ -151,7 +153,8 @@ _MODULES = {
     "credentials": "AccessToken Anonymous Bearer Credentials External Password TokenSource",
     "errors": (
         "AuthenticationFailed AuthorizationFailed Cancelled ConnectionLost Kind LimitExceeded MechanismUnavailable "
-        "PolicyViolation ProtocolError SASLError ServerNotProven TemporaryFailure TokenError UsageError"
+        "PolicyViolation ProtocolError SASLError ServerBusy ServerNotProven "
+        "TemporaryFailure TokenError UsageError"
     ),
     "client_exchange": "ClientExchange",
     "exchange": "State",

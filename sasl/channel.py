@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .errors import SASLError, UsageError
+from .errors import SASLError, UsageError, is_interruption
 from .secret import octets
 from .typed import TYPE_CHECKING, final
 from .value import field, value
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Final
 
+UNKNOWN: Final = ""
+"""What is said of the default channel binding where only the bindings can tell."""
 _NO_BINDINGS: Final[Mapping[str, bytes]] = MappingProxyType({})
 _TYPES: Final = (
     ("tls", bool),
@@ -22,7 +24,13 @@ _TYPES: Final = (
     ("host", str | None),
     ("port", int | None),
     ("bindings", Mapping),
+    ("tls_version", str | None),
 )
+END_POINT: Final = "tls-server-end-point"
+"""The type of channel binding that any TLS library has: the hash of the server's certificate (RFC 5929 section 4)."""
+_EXPORTER: Final = "tls-exporter"
+_UNIQUE: Final = "tls-unique"
+_BEFORE_1_3: Final = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2"})
 
 
 @final
@@ -31,11 +39,13 @@ class LazyBindings(Mapping[str, bytes]):
 
     `fetch` returns them, the preferred one first; once it has, it is not called again. A SASLError, an OSError and an
     ImportError that it raises leave as they are where the bindings are looked at, all else is a UsageError there.
+    `default` is what `Channel.default_binding` is to be, for who knows it before: None if it is not at hand.
     """
 
-    __slots__ = ("_fetch", "_found")
+    __slots__ = ("_fetch", "_found", "default")
 
-    def __init__(self, fetch: Callable[[], Mapping[str, bytes]]) -> None:
+    def __init__(self, fetch: Callable[[], Mapping[str, bytes]], *, default: str | None = UNKNOWN) -> None:
+        self.default = default
         self._fetch = fetch
         self._found: Mapping[str, bytes] | None = None
 
@@ -71,6 +81,7 @@ class Channel:
         port: the server's port, or None.
         bindings: channel-binding type to its octets, the preferred one first (RFC 5056); `LazyBindings` are not
             looked at before a mechanism does.
+        tls_version: "TLSv1.3", ..., as `ssl.SSLSocket.version` names it, or None.
 
     Raises UsageError for a part of another type: what is nearly True is no TLS.
     """
@@ -81,6 +92,7 @@ class Channel:
     host: str | None = None
     port: int | None = None
     bindings: Mapping[str, bytes] = field(default_factory=lambda: _NO_BINDINGS)
+    tls_version: str | None = None
 
     def __post_init__(self) -> None:
         for name, kind in _TYPES:
@@ -89,18 +101,37 @@ class Channel:
         if self.bindings is not _NO_BINDINGS and not isinstance(self.bindings, LazyBindings):
             object.__setattr__(self, "bindings", _check_bindings(self.bindings))
 
+    @property
+    def default_binding(self) -> str | None:
+        """The type of channel binding that is the default for the TLS version and at hand; None if it is not at hand.
+
+        That is tls-exporter under TLS 1.3 (RFC 9266 section 3), tls-unique before it (RFC 5802 section 6). Where nobody
+        told the version, tls-unique tells that it is an older one. Only with this type may a peer be expected to bind
+        without being asked to.
+        """
+        found = self.bindings
+        if isinstance(found, LazyBindings) and found.default != UNKNOWN:
+            return found.default
+        old = self.tls_version in _BEFORE_1_3
+        if _UNIQUE in found and (old or self.tls_version is None):
+            return _UNIQUE
+        return _EXPORTER if _EXPORTER in found and not old else None
+
     def __hash__(self) -> int:
-        return hash((self.tls, self.loopback, self.service, self.host, self.port, tuple(self.bindings.items())))
+        return hash((*self._parts(), tuple(self.bindings.items())))
 
     def __reduce__(self) -> tuple[type[Channel], tuple[object, ...]]:
         bindings = dict(self.bindings)  # a mapping proxy is neither pickled nor copied
-        return type(self), (self.tls, self.loopback, self.service, self.host, self.port, bindings)
+        return type(self), (*self._parts(), bindings, self.tls_version)
 
     def __repr__(self) -> str:
         known = {} if isinstance(self.bindings, LazyBindings) else self.bindings  # printing fetches nothing
         bindings = "".join(f", {kind}={octets(data)}" for kind, data in known.items())
         where = f"{self.service!r}, host={self.host!r}, port={self.port!r}"
         return f"Channel(tls={self.tls}, loopback={self.loopback}, service={where}{bindings})"
+
+    def _parts(self) -> tuple[object, ...]:
+        return self.tls, self.loopback, self.service, self.host, self.port
 
 
 def _bindings_from(fetch: Callable[[], Mapping[str, bytes]]) -> Mapping[str, bytes]:
@@ -110,6 +141,8 @@ def _bindings_from(fetch: Callable[[], Mapping[str, bytes]]) -> Mapping[str, byt
     except (SASLError, OSError, ImportError):
         raise
     except Exception as error:
+        if is_interruption(error):
+            raise
         kind = type(error).__name__
     raise UsageError(f"the channel bindings could not be fetched: {kind}")
 

@@ -13,6 +13,7 @@ from .errors import (
     TemporaryFailure,
     UsageError,
     bare,
+    is_interruption,
 )
 from .exchange import DONE, FAILED, NEW, OPEN, Exchange, close
 from .limits import DEFAULT_LIMITS, Limits
@@ -43,19 +44,21 @@ class ClientExchange(Exchange):
         "_explanation",
         "_initial",
         "_last",
+        "_prompts",
         "_reveals",
         "_script",
         "_secret",
         "_token",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- of `sasl.client`
         self,
         name: str,
         script: ClientSteps,
         limits: Limits = DEFAULT_LIMITS,
         secret: Secret | None = None,
         token: bool = False,  # noqa: FBT001, FBT002 -- a call by keywords takes half as long again
+        prompts: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self.name = name
         self.state = NEW
@@ -64,6 +67,7 @@ class ClientExchange(Exchange):
         self._script = script
         self._secret = secret
         self._token = token
+        self._prompts = prompts
         self._last: type = _NOTHING  # which kind of step came last: it tells what the server may say
         self._initial: bytes | None = None  # until the first challenge
         self._deferred: bytes | None = None  # the same, once it is known that it was not sent
@@ -186,27 +190,40 @@ class ClientExchange(Exchange):
         """Whether an error challenge was answered: a refusal then, even if the connection ends without a verdict."""
         return self._last is ErrorAnswer
 
+    @property
+    def explanation(self) -> ErrorAnswer | None:
+        """The answer to the error challenge, with what that one says and announces; None if there was none."""
+        return self._explanation
+
+    @property
+    def prompts(self) -> bool:
+        """Whether the challenges are prompts that nobody has to read: those that are not base64 break no login."""
+        return self._prompts
+
     def _advance(self, message: bytes | None) -> bytes:
         """Run the script to its next step and return what it sends.
 
-        What goes wrong in it leaves as a SASLError, without the script's frames: their locals hold credentials.
+        What goes wrong in it leaves as a SASLError, without the script's frames: their locals hold credentials. So does
+        an interruption, as what it is.
         """
         try:
             return self._note(self._script.send(message))  # type: ignore[arg-type]  # None starts it
-        except Exception as raised:
+        except BaseException as raised:
             error = self._error_for(raised)
-        except BaseException:
-            self._end_with(Cancelled("the exchange was interrupted"))
-            raise
-        raise self._end_with(error)
+            failure: BaseException = bare(raised) if error is None else error
+            self._end_with(error or Cancelled("the exchange was interrupted"))
+        raise failure
 
-    def _error_for(self, raised: Exception) -> SASLError:
-        """Return the error for what a script raised. Before the server has said anything, nothing can be its fault."""
+    def _error_for(self, raised: BaseException) -> SASLError | None:
+        """Return the error for what a script raised, None for an interruption, which is nobody's error.
+
+        Before the server has said anything, nothing can be its fault.
+        """
         family = ProtocolError if self._steps else UsageError
         if isinstance(raised, StopIteration):
             return family("the mechanism has nothing to say to that")
         if not isinstance(raised, SASLError):
-            return family(f"the mechanism failed with {type(raised).__name__}")
+            return None if is_interruption(raised) else family(f"the mechanism failed with {type(raised).__name__}")
         if isinstance(raised, ProtocolError) and not self._steps:
             return family(str(raised))
         return bare(raised)

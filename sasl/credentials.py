@@ -56,6 +56,8 @@ class AccessToken:
         value: the token, a `Secret`.
         expires_at: when it ends, an aware datetime, or None if unknown.
         scope: the scopes that it has, separated by spaces, or None if unknown.
+
+    Raises UsageError if the token is not a str.
     """
 
     value: Secret
@@ -63,6 +65,9 @@ class AccessToken:
     scope: str | None
 
     def __init__(self, value: str | Secret, expires_at: datetime | None = None, scope: str | None = None) -> None:
+        if problem := _misfit("token", value, or_more=""):
+            del self, value  # no frame of the error shows a token, or an object that is half made
+            raise UsageError(problem)
         object.__setattr__(self, "value", Secret(value))
         object.__setattr__(self, "expires_at", expires_at)
         object.__setattr__(self, "scope", scope)
@@ -100,7 +105,7 @@ class Password:
 
     def __init__(self, authcid: str, password: str | Secret, *, authzid: str | None = None) -> None:
         if problem := _misfit("authcid", authcid) or _misfit("password", password) or _misfit("authzid", authzid or ""):
-            del self, password  # no frame of the error shows a password, or an object that is half made
+            del self, authcid, password, authzid  # no frame of the error shows a password, or what is half made
             raise UsageError(problem)
         object.__setattr__(self, "authcid", authcid)
         object.__setattr__(self, "password", Secret(password))
@@ -136,7 +141,7 @@ class Bearer:
     def __init__(self, username: str, token: Token) -> None:
         fits = isinstance(token, str | Secret | TokenSource) or callable(token)
         if problem := _misfit("username", username) or ("" if fits else _misfit("token", token)):
-            del self, token  # no frame of the error shows a token, or an object that is half made
+            del self, username, token  # no frame of the error shows a token, or an object that is half made
             raise UsageError(problem)
         object.__setattr__(self, "username", username)
         object.__setattr__(self, "token", Secret(token) if isinstance(token, str) else token)
@@ -181,12 +186,12 @@ class Anonymous:
 _OURS: Final = frozenset({Password, Bearer, External, Anonymous})
 
 
-def _misfit(what: str, value: object) -> str:
+def _misfit(what: str, value: object, or_more: str = ", a callable or a token source") -> str:
     """Say what is wrong with a value that ought to be a text; nothing where it is one."""
     if isinstance(value, str) or (isinstance(value, Secret) and what in _SECRETS):
         return ""
-    or_more = ", a callable or a token source" if what == "token" else ""
-    return f"the {what} is a str{or_more}, not {type(value).__name__}"
+    more = or_more if what == "token" else ""
+    return f"the {what} is a str{more}, not {type(value).__name__}"
 
 
 _SECRETS: Final = ("password", "token")

@@ -7,13 +7,18 @@ one could hold a credential.
 
 from __future__ import annotations
 
+from functools import wraps
+
 from .typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Final, Literal, TypeAlias, TypeVar
+    from collections.abc import Callable, Mapping
+    from types import CodeType
+    from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
     E = TypeVar("E", bound=BaseException)
+    P = ParamSpec("P")
+    R = TypeVar("R")
     Kind: TypeAlias = Literal[
         # a verdict's, `sasl.KINDS`: from a verifier to the reply on the wire, and from there to an error
         "credentials",
@@ -55,6 +60,9 @@ class SASLError(Exception):
         response_code: the protocol's code: "AUTHENTICATIONFAILED" (RFC 5530), "SYS/TEMP" (RFC 3206),
             "535 5.7.8" (RFC 4954), or None.
         kind: the class of the failure ("credentials", "expired", "policy", "timeout", ...), or None.
+        passed_over: which mechanisms were not taken, or were refused before, each with the reason.
+        refusal: the id of the row in `sasl.adapters.refusals` that says what the server's words mean and what to do
+            about them; None where no server said anything.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class SASLError(Exception):
         server_text: str = "",
         response_code: str | None = None,
         kind: Kind | None = None,
+        refusal: str | None = None,
     ) -> None:
         super().__init__(message)
         self.mechanism = mechanism
@@ -73,6 +82,8 @@ class SASLError(Exception):
         self.server_text = server_text
         self.response_code = response_code
         self.kind: Kind | None = kind
+        self.passed_over: Mapping[str, str] = {}
+        self.refusal = refusal
 
 
 class UsageError(SASLError):
@@ -86,7 +97,7 @@ class MechanismUnavailable(SASLError):
         self, message: str = "", *, passed_over: Mapping[str, str] | None = None, mechanism: str | None = None
     ) -> None:
         super().__init__(message, mechanism=mechanism)
-        self.passed_over: Mapping[str, str] = dict(passed_over) if passed_over else {}
+        self.passed_over = dict(passed_over) if passed_over else {}
 
 
 class PolicyViolation(SASLError):
@@ -96,7 +107,7 @@ class PolicyViolation(SASLError):
         self, message: str = "", *, passed_over: Mapping[str, str] | None = None, mechanism: str | None = None
     ) -> None:
         super().__init__(message, mechanism=mechanism, kind="policy")
-        self.passed_over: Mapping[str, str] = dict(passed_over) if passed_over else {}
+        self.passed_over = dict(passed_over) if passed_over else {}
 
 
 class ProtocolError(SASLError):
@@ -144,6 +155,13 @@ class ConnectionLost(SASLError):
     """The server ended the connection (BYE, 421, end of file). It refused no credential."""
 
 
+class ServerBusy(TemporaryFailure, ConnectionLost):
+    """The server ended the connection and says why: not now (421, BYE [UNAVAILABLE]). The credential was not refused.
+
+    Both of its bases: try later, with the same credential, on a new connection.
+    """
+
+
 class Cancelled(SASLError):
     """This side cancelled the exchange."""
 
@@ -170,6 +188,55 @@ def bare(error: E) -> E:
     """Return an error without the frames and exceptions that led to it: their locals may hold credentials."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
+
+
+def hide_frames(function: Callable[P, R]) -> Callable[P, R]:
+    """Let what a function raises, an interruption too, leave without its frames: their locals hold what nobody may see.
+
+    For what is called rarely: it costs a call.
+    """
+
+    @wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*arguments, **named)
+        except BaseException as error:
+            raised = bare(error)
+        del arguments, named
+        raise raised
+
+    return call
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an exception came up in some code without being about it: it goes on as what it is.
+
+    That is what is no `Exception`, and what a signal handler raised: alarms ring by an exception of any class, wherever
+    the main thread is just then.
+    """
+    if not isinstance(error, Exception):
+        return True
+    frame, codes = error.__traceback__, None
+    while frame is not None:
+        codes = _handlers() if codes is None else codes
+        if frame.tb_frame.f_code in codes:
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def _handlers() -> set[CodeType | None]:
+    """Return the code of every signal handler that is written in Python."""
+    import signal
+
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    return {_code_of(handler) for handler in handlers if callable(handler)} - {None}
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    handler = getattr(handler, "func", handler)  # of functools.partial
+    code: CodeType | None = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+    return code
 
 
 def place_of(error: BaseException) -> str:

@@ -47,13 +47,16 @@ class Exchange:
     def _over_limit(self, message: bytes) -> str:
         """Count one message of the peer; return which limit it breaks, or an empty text."""
         if not isinstance(message, bytes):
-            raise UsageError(f"a message is bytes, not {type(message).__name__}", mechanism=self.name)
+            raise self._no_message(message)
         self._steps += 1
         if len(message) > self._limits.message:
             return f"a message of more than {self._limits.message} octets"
         if self._steps > self._limits.steps:
             return f"more than {self._limits.steps} messages"
         return ""
+
+    def _no_message(self, message: object) -> UsageError:
+        return UsageError(f"a message is bytes, not {type(message).__name__}", mechanism=self.name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.state.value}>"

@@ -7,9 +7,9 @@ import hmac
 import os
 
 from . import stored as forms
-from .errors import SASLError, UsageError
+from .errors import SASLError, UsageError, hide_frames
 from .hashes import DIGEST_SIZES, HASHES, ITERATIONS, LONGEST_SALT, MOST_ITERATIONS, SALT
-from .prep import prepare_kept, prepare_own
+from .prep import forms_of, prepare_own
 from .secret import Secret, octets
 from .typed import TYPE_CHECKING, final
 from .value import value
@@ -75,6 +75,7 @@ class ScramKeys:
         object.__setattr__(self, "server_key", Key(server_key))
 
     @classmethod
+    @hide_frames
     def derive(
         cls,
         password: str | Secret,
@@ -86,8 +87,9 @@ class ScramKeys:
     ) -> ScramKeys:
         """Return the keys of a password, prepared as a stored string (RFC 5802 section 2.2), with a new salt or this.
 
-        `prepare=False` takes the password as it is, as Dovecot does. Raises UsageError for a password that is empty
-        or that SASLprep refuses or leaves empty, and for a hash that SCRAM has not.
+        `prepare=False` takes the password as it was typed, as Dovecot does: a client that prepares another form of it
+        does not log in with these keys by SCRAM. Raises UsageError for a password that is empty or that SASLprep
+        refuses or leaves empty, and for a hash that SCRAM has not.
         """
         salt = os.urandom(SALT) if salt is None else salt
         text, problem = _text_to_hash(password, prepare=prepare)
@@ -98,19 +100,30 @@ class ScramKeys:
         client_key, server_key = derive(text, hash, salt, iterations)
         return cls(hash, salt, iterations, hashlib.new(hash, client_key).digest(), server_key)
 
+    @hide_frames
     def verifies(self, password: str | Secret, *, prepare: bool = True) -> bool:
-        """Whether this is the password, prepared as a query. False for an empty one and for what SASLprep refuses.
+        """Whether this is the password, prepared as a query or as it was typed. False for an empty one.
 
-        Takes as long for any password: what the iterations take. `prepare=False` takes it as it is. Raises UsageError
-        for what is no text at all.
+        Keys are made of either form: RFC 5802 prepares, Dovecot does not, PostgreSQL does where it can. Takes what the
+        iterations take, twice where the two forms differ, which never happens to printable ASCII; what these keys were
+        made of makes no difference. `prepare=False` looks at the password as it was typed alone. Raises UsageError for
+        what is no text at all.
         """
         if problem := _no_text(password):
             del password
             raise UsageError(problem)
-        secret = prepare_kept(password, prepare=prepare)
-        text = "" if secret is None else secret.reveal()
-        client_key, _ = derive(text, self.hash, self.salt, self.iterations)
-        return hmac.compare_digest(hashlib.new(self.hash, client_key).digest(), self.stored_key) and text != ""
+        secret = password if isinstance(password, Secret) else Secret(password)
+        typed = secret if secret.typed is None else secret.typed
+        return self._is_one_of(forms_of(secret) if prepare else (typed.reveal(),))
+
+    def _is_one_of(self, forms: tuple[str, ...]) -> bool:
+        """Derive the keys of all forms, whichever is right."""
+        found = False
+        for text in forms:
+            client_key, _ = derive(text, self.hash, self.salt, self.iterations)
+            right = hmac.compare_digest(hashlib.new(self.hash, client_key).digest(), self.stored_key)
+            found = (right and text != "") or found
+        return found
 
     @property
     def mechanism(self) -> str:
@@ -120,21 +133,28 @@ class ScramKeys:
     # --- as others store them
 
     @classmethod
-    def parse(cls, stored: str | Mapping[str, Any]) -> ScramKeys:
-        """Return the keys that a stored credential holds, in any form that the methods below print.
+    def parse(cls, stored: str | bytes | Mapping[str, Any]) -> ScramKeys:
+        """Return the keys of a stored credential, in any form that the methods below print, or in Kafka's or Prosody's.
 
-        Of a MongoDB document with several mechanisms, SCRAM-SHA-256. Raises UsageError for anything else.
+        Those two may not name the hash: the size of the keys tells it. Of a MongoDB document with several mechanisms,
+        SCRAM-SHA-256, its numbers also as mongoexport writes them. Raises UsageError for anything else, and says what
+        is wrong, without anything of the credential.
         """
         parts = forms.parse(stored)
         del stored  # no frame of the error shows a credential
-        if parts is not None and parts[0] in HASHES:
+        problem = parts if isinstance(parts, str) else ""
+        if not isinstance(parts, str):
             mechanism, iterations, salt, stored_key, server_key = parts
-            try:
-                return cls(HASHES[mechanism], salt, iterations, stored_key, server_key)
-            except UsageError:
-                del stored_key, server_key
+            if mechanism not in HASHES:
+                problem = "no hash of its mechanism is known"
+            else:
+                try:
+                    return cls(HASHES[mechanism], salt, iterations, stored_key, server_key)
+                except UsageError as error:
+                    problem = str(error)
+            del salt, stored_key, server_key
         del parts
-        raise UsageError("not a stored SCRAM credential of Dovecot, PostgreSQL, RFC 5803, MongoDB or GNU SASL")
+        raise UsageError(f"not a stored SCRAM credential: {problem}")
 
     def dovecot(self) -> str:
         """Return "{SCRAM-SHA-256}4096,SALT,STOREDKEY,SERVERKEY", as `doveadm pw -s SCRAM-SHA-256` prints it.
@@ -194,6 +214,14 @@ def derive(password: str, hash_name: str, salt: bytes, iterations: int) -> tuple
     salted_password = hashlib.pbkdf2_hmac(hash_name, password_octets, salt, iterations)
     client_key = hmac.digest(salted_password, b"Client Key", hash_name)
     return Key(client_key), Key(hmac.digest(salted_password, b"Server Key", hash_name))
+
+
+def pick(secret: bytes, name: str, count: int) -> int:
+    """Return which of so many stand-ins a name gets that nobody has: always the same one, which nobody can foresee."""
+    if count == 1:
+        return 0
+    digest = hmac.digest(secret, b"stand-in " + name.encode("utf-8", "surrogatepass"), "sha256")
+    return int.from_bytes(digest) % count
 
 
 def _text_to_hash(password: str | Secret, *, prepare: bool) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from importlib import import_module
 from .channel import UNKNOWN_CHANNEL, Channel
 from .client_exchange import ClientExchange
 from .credentials import Anonymous, Bearer, Credentials, External, Password, is_credentials
-from .errors import MechanismUnavailable, SASLError, UsageError, bare
+from .errors import MechanismUnavailable, SASLError, UsageError, bare, is_interruption
 from .limits import DEFAULT_LIMITS, Limits
 from .server_exchange import ServerExchange
 from .steps import CheckAnonymous, CheckCertificate, CheckPassword, CheckToken, Options, Question
@@ -64,6 +64,10 @@ class Mechanism:
         command: whether it is a command of one protocol that logs in without SASL (IMAP's LOGIN, POP's USER and APOP):
             no server lists it as a mechanism, and `choose` takes it only from `commands`.
         needs_tls: whether it says what TLS has proved, and so means nothing without it.
+        family: what mechanisms have in common that fail together, for the same thing is kept on the server for all of
+            them; after a refusal only one of another family may follow. By default the name: a family of its own.
+        prompts: whether the server's challenges are prompts that clients need not read, as in LOGIN: one that is not
+            base64 breaks no login.
 
     Raises UsageError if the name is not one.
     """
@@ -81,9 +85,13 @@ class Mechanism:
     asks: tuple[type[Question], ...] | None = None
     command: bool = False
     needs_tls: bool = False
+    family: str = ""
+    prompts: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", canonical(self.name))
+        if not self.family:
+            object.__setattr__(self, "family", self.name)
         if self.twin is not None:
             object.__setattr__(self, "twin", canonical(self.twin))
 
@@ -110,6 +118,8 @@ def _load(path: str, mechanism: str) -> Callable[..., Any]:
     try:
         script = getattr(import_module(module), name)
     except Exception as error:
+        if is_interruption(error):
+            raise
         failure = f"{type(error).__name__}: {error}"
     else:
         if callable(script):
@@ -127,7 +137,11 @@ def canonical(name: str | bytes) -> str:
     """
     text = name.decode("latin-1") if isinstance(name, bytes) else name
     if isinstance(text, str) and len(text) <= _LONGEST:
-        return _upper(text)
+        try:
+            return _upper(text)
+        except UsageError:
+            pass
+    del name, text  # what is no name may be anything, a password too
     raise UsageError(_NO_NAME)
 
 
@@ -160,11 +174,16 @@ def lookup(name: str | bytes) -> Mechanism:
 
     Raises UsageError if `name` is not a name, MechanismUnavailable if nobody provides it or its plug-in is broken.
     """
-    row = _row(name) if isinstance(name, str) else None  # spelt as it should be, which saves the rest
+    row = loaded_row(name) if isinstance(name, str) else None  # spelt as it should be, which saves the rest
     if row is not None:
         return row
-    name = canonical(name)
-    row = _row(name)
+    try:
+        name = canonical(name)
+    except UsageError:
+        name = ""
+    if not name:
+        raise UsageError(_NO_NAME)
+    row = loaded_row(name)
     if row is not None:
         return row
     if name in _entry_points():
@@ -172,7 +191,8 @@ def lookup(name: str | bytes) -> Mechanism:
     raise MechanismUnavailable(f"no mechanism {name} is known here", mechanism=name)
 
 
-def _row(name: str) -> Mechanism | None:
+def loaded_row(name: str) -> Mechanism | None:
+    """Return the row of a name in upper case that is built in or registered; None for others: it loads no plug-in."""
     return _registered.get(name) or _table().get(name)
 
 
@@ -202,7 +222,13 @@ def client(
     a token source that was not resolved, or an option that the mechanism does not know.
     """
     ready = _CLIENTS.get(name) if type(name) is str and name not in _registered else None
-    row, script, options = ready or _look_up(name, "client", _CLIENTS)
+    if ready is None:
+        found = _look_up(name, "client", _CLIENTS)
+        if isinstance(found, SASLError):
+            del name, credentials  # what is no name may be anything
+            raise found
+        ready = found
+    row, script, options = ready
     kind = type(credentials)
     known = kind is row.credentials and kind in _ASKED_FOR
     if not known and (problem := _misfit(row, credentials)):
@@ -220,7 +246,7 @@ def client(
     except Exception as error:
         failure = _unusable(row.name, error, mechanism_options)
     else:
-        return ClientExchange(row.name, steps, limits, secret, is_token)
+        return ClientExchange(row.name, steps, limits, secret, is_token, row.prompts)
     raise failure
 
 
@@ -239,7 +265,13 @@ def server(
     Raises MechanismUnavailable if there is no such mechanism, UsageError for an option that it does not know.
     """
     ready = _SERVERS.get(name) if type(name) is str and name not in _registered else None
-    row, script, options = ready or _look_up(name, "server", _SERVERS)
+    if ready is None:
+        found = _look_up(name, "server", _SERVERS)
+        if isinstance(found, SASLError):
+            del name
+            raise found
+        ready = found
+    row, script, options = ready
     if channel is not None or limits is not DEFAULT_LIMITS:
         options = _options(row.name, channel, limits)
     try:
@@ -257,10 +289,13 @@ _SERVERS: Final[dict[str, _Ready]] = {}
 connection: to look them up takes as long as the rest of a PLAIN login."""
 
 
-def _look_up(name: str, side: str, kept: dict[str, _Ready]) -> _Ready:
-    """Return a row, one of its scripts, and its options where nothing is known of the connection."""
-    row = lookup(name)
-    ready = row, row.script(side), Options(row.name)
+def _look_up(name: str, side: str, kept: dict[str, _Ready]) -> _Ready | SASLError:
+    """Return a row, one of its scripts, and its options where nothing is known of the connection; or the error."""
+    try:
+        row = lookup(name)
+        ready = row, row.script(side), Options(row.name)
+    except SASLError as error:
+        return bare(error)
     if row is _table().get(row.name):
         kept[row.name] = ready
     return ready
@@ -311,20 +346,37 @@ def _entry_points() -> dict[str, Any]:
     """The entry points of our group by name; none if the metadata of the installed packages cannot be read."""
     try:
         found = import_module("importlib.metadata").entry_points(group=ENTRY_POINTS)
-    except Exception:
+    except Exception as error:
+        if is_interruption(error):
+            raise  # what is returned here is kept
         return {}
     return {point.name.upper(): point for point in found}
 
 
 def _load_entry_point(name: str) -> Mechanism:
     """Load the row that an entry point names."""
-    point = _entry_points()[name]
+    row = _plugged_in(_entry_points()[name], name)
+    if isinstance(row, Mechanism):
+        return row
+    raise MechanismUnavailable(row, mechanism=name)
+
+
+@cache
+def _plugged_in(point: Any, name: str) -> Mechanism | str:
+    """Return the row that an entry point names, or why it has none, which is found out once: modules are slow to fail.
+
+    Whatever a module does while it is loaded, like ending the process, is a failure of that module alone.
+    """
     try:
         row = point.load()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) and is_interruption(error):
+            raise
         failure = f"cannot be loaded: {type(error).__name__}: {error}"
     else:
         if isinstance(row, Mechanism) and row.name == name:
             return row
         failure = "is not the row of that name"
-    raise MechanismUnavailable(f"the plug-in {point.value} for {name} {failure}", mechanism=name)
+    return f"the plug-in {point.value} for {name} {failure}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import CoroutineType
 
 from .credentials import AccessToken, Bearer, TokenSource
-from .errors import TokenError, UsageError, bare
+from .errors import TokenError, UsageError, bare, is_interruption
 from .secret import Secret
 from .typed import TYPE_CHECKING, cast
 
@@ -58,6 +58,8 @@ def _ask(credentials: Bearer, stale: Secret | None) -> Secret | Awaitable[Any]:
     try:
         return _ask_source(credentials, stale)
     except Exception as error:
+        if is_interruption(error):
+            raise
         failure = _failure(error)
     raise failure
 
@@ -66,6 +68,8 @@ async def _await_token(given: Awaitable[Any]) -> Secret:
     try:
         return _token(await given)
     except Exception as error:
+        if is_interruption(error):
+            raise
         failure = _failure(error)
     raise failure
 

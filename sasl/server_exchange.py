@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import LimitExceeded, SASLError, UsageError
+from .errors import LimitExceeded, SASLError, UsageError, bare, is_interruption
 from .exchange import DONE, FAILED, NEW, OPEN, Exchange, close
 from .limits import DEFAULT_LIMITS, Limits
 from .steps import (
@@ -42,6 +42,7 @@ class ServerExchange(Exchange):
         "_initial",
         "_not_found",
         "_question",
+        "_response",
         "_script",
         "_success",
         "_success_data",
@@ -64,8 +65,9 @@ class ServerExchange(Exchange):
         self._script = script
         self._success_data = success_data
         self._initial: bytes | None = None  # until the first challenge, whose answer it is
+        self._response: bytes | None = None  # on its way to the script
         self._question: Question | None = None
-        self._accepted: tuple[str, ...] = ()
+        self._accepted: tuple[tuple[str, str | None], ...] = ()  # identities, each with the name that proved it
         self._verdict: Failure | None = None  # a no that nothing undoes
         self._not_found: Failure | None = None  # the same, but told only at the end: the client must not notice
         self._verified: Verified | None = None
@@ -74,21 +76,24 @@ class ServerExchange(Exchange):
 
     def start(self, initial_response: bytes | None = None) -> Event:
         """Begin, with the client's initial response; None if it sent none, which differs from an empty one."""
-        if self.state is not NEW:
-            raise self._misuse("start()")
+        if self.state is not NEW or not (initial_response is None or isinstance(initial_response, bytes)):
+            error = self._wrong_call("start()", initial_response)
+            del initial_response  # no frame of an error shows a message
+            raise error
         excess = self._over_limit(initial_response) if initial_response is not None else ""
         self.state = OPEN
         if excess:
             return self._end_with(Failure("limit", excess))
         self._initial = initial_response
+        del initial_response  # an interruption shows what the variables of a frame hold
         return self._run(None)
 
     def receive(self, response: bytes) -> Event:
         """Take the client's answer to the last challenge."""
-        if self.state is not OPEN:
-            raise self._misuse("receive()")
-        if self._question is not None:
-            raise UsageError("receive() while a question waits for its answer", mechanism=self.name)
+        if self.state is not OPEN or self._question is not None or not isinstance(response, bytes):
+            error = self._wrong_call("receive()", response)
+            del response
+            raise error
         if excess := self._over_limit(response):
             return self._end_with(Failure("limit", excess))
         if self._success is not None:
@@ -96,7 +101,9 @@ class ServerExchange(Exchange):
                 return self._end_with(Failure("malformed", "the last challenge was answered by more than nothing"))
             self.state = DONE
             return self._success
-        return self._run(response, "malformed")
+        self._response = response
+        del response
+        return self._run(None, "malformed")
 
     def answer(self, value: object) -> Event:
         """Take the answer to the question that was returned last.
@@ -110,7 +117,10 @@ class ServerExchange(Exchange):
                 raise self._misuse("answer()")
             raise UsageError("answer() without a question", mechanism=self.name)
         vouched = value is not NotImplemented
-        self.misfit = vouched and not question.accepts(value)
+        try:
+            self.misfit = vouched and not question.accepts(value)
+        except Exception:
+            self.misfit = True  # what raises when it is looked at is no answer
         if not vouched:
             value = question.default()
         elif self.misfit:
@@ -120,7 +130,9 @@ class ServerExchange(Exchange):
             return self._authorize(self._verified, value)
         if isinstance(value, Record if question.lookup else Accepted):
             if vouched and not isinstance(question, Authorize):
-                self._accepted += (value.identity,)
+                self._accepted += (
+                    (value.identity, getattr(question, "authcid", None) if question.proves_name else None),
+                )
             return self._run(value if question.lookup else value.identity)
         if question.lookup and not isinstance(value, Unavailable):
             # The script goes on with a decoy: until its end nobody may notice that there is no such user.
@@ -147,6 +159,8 @@ class ServerExchange(Exchange):
 
         `blame` is what its own exceptions are: "malformed" where the client spoke.
         """
+        if self._response is not None:
+            message, self._response = self._response, None
         try:
             step = self._script.send(message) if refusal is None else self._script.throw(refusal)
             while type(step) is Challenge and isinstance(step.data, bytes):
@@ -164,15 +178,24 @@ class ServerExchange(Exchange):
             return step
         except StopIteration as ended:
             return self._conclude(ended.value)
-        except Exception as error:
-            failure = self._failure_for(error, blame)
-        except BaseException:
+        except BaseException as error:
+            if failure := self._failure_for(error, blame):
+                return self._end_with(failure)
             self._end_with(Failure("unavailable", "the exchange was interrupted"))
-            raise
-        return self._end_with(failure)
+            interruption = bare(error)  # the script's frames hold what the client sent
+            message = None
+        raise interruption
 
-    def _failure_for(self, error: Exception, blame: Kind) -> Failure:
-        """Return what an exception of the script does to the exchange."""
+    def _wrong_call(self, call: str, message: object) -> UsageError:
+        """Return the error for a call that the state does not allow, or that brings no message."""
+        if self._question is not None:
+            return UsageError(f"{call} while a question waits for its answer", mechanism=self.name)
+        if self.state is not (NEW if call == "start()" else OPEN):
+            return self._misuse(call)
+        return self._no_message(message)
+
+    def _failure_for(self, error: BaseException, blame: Kind) -> Failure | None:
+        """Return what an exception of the script does to the exchange; None for an interruption."""
         if isinstance(error, Rejected):
             kind: Kind = error.kind if error.kind in KINDS else "credentials"
             return self._not_found or Failure(kind, error.reason, error.detail)
@@ -180,7 +203,7 @@ class ServerExchange(Exchange):
             return Failure("unavailable", error.reason)
         if isinstance(error, SASLError):
             return Failure("limit" if isinstance(error, LimitExceeded) else "malformed", str(error))
-        return Failure(blame, f"the mechanism failed with {type(error).__name__}")
+        return None if is_interruption(error) else Failure(blame, f"the mechanism failed with {type(error).__name__}")
 
     def _conclude(self, verified: object) -> Event:
         """The script says yes: believe it only where a verifier did, then ask for the authorization."""
@@ -190,10 +213,14 @@ class ServerExchange(Exchange):
             return self._end_with(Failure("unexpected_ir", "the mechanism read no message"))
         if not isinstance(verified, Verified) or not (verified.data is None or isinstance(verified.data, bytes)):
             return self._end_with(Failure("unavailable", "the mechanism ended without a verdict"))
-        if verified.identity not in self._accepted:
+        names: set[str | None] = set()
+        for identity, name in self._accepted:
+            if identity == verified.identity:
+                names.add(name)
+        if not names:
             return self._end_with(Failure("unavailable", "the mechanism names an identity that no verifier accepted"))
         self._verified = verified
-        self._question = Authorize(verified.identity, verified.authzid)
+        self._question = Authorize(verified.identity, verified.authzid, names.pop() if len(names) == 1 else None)
         return self._question
 
     def _authorize(self, verified: Verified, verdict: object) -> Event:

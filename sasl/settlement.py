@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
 
-from .errors import place_of
+from .errors import is_interruption, place_of
+from .exchange import NEW, OPEN
 from .steps import Question, Unavailable
 from .typed import TYPE_CHECKING
 
@@ -24,16 +25,16 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
     """Answer questions until an event is none, and return that event.
 
     An exception of the verifier, and an answer that is none, is Unavailable; it is logged by its type and
-    place, never by its text.
+    place, never by its text. An interruption, by a signal too, ends the exchange and leaves as it is.
     """
     while isinstance(event, Question):
         try:
             answer = verifier(event)
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                _abandon(exchange)
+                raise
             answer = _log_failure(event, error)
-        except BaseException:
-            exchange.cancel()
-            raise
         question, event = event, exchange.answer(answer)
         if exchange.misfit:
             _tell_misfit(question, answer, verifier)
@@ -47,20 +48,26 @@ async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVe
             answer = verifier(event)
             if hasattr(answer, "__await__"):
                 answer = await answer
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                _abandon(exchange)
+                raise
             answer = _log_failure(event, error)
-        except BaseException:
-            exchange.cancel()
-            raise
         question, event = event, exchange.answer(answer)
         if exchange.misfit:
             _tell_misfit(question, answer, verifier)
     return event
 
 
+def _abandon(exchange: ServerExchange) -> None:
+    """End an exchange whose driver is interrupted; it may be over, if whoever interrupts has ended it as well."""
+    if exchange.state in (NEW, OPEN):
+        exchange.cancel()
+
+
 def _tell_misfit(question: Question, answer: object, verifier: object) -> None:
     """Log whose answer it was that is none to its question."""
-    if isinstance(answer, CoroutineType):
+    if type(answer) is CoroutineType:
         answer.close()
     kind = type(answer).__name__
     code = getattr(verifier, "__code__", None) or getattr(type(verifier).__call__, "__code__", None)
@@ -68,7 +75,7 @@ def _tell_misfit(question: Question, answer: object, verifier: object) -> None:
     _log("the verifier at %s answered %s by %s, which is no answer to it", where, type(question).__name__, kind)
 
 
-def _log_failure(question: Question, error: Exception) -> Unavailable:
+def _log_failure(question: Question, error: BaseException) -> Unavailable:
     kind = type(error).__name__
     _log("the verifier failed on %s with %s at %s", type(question).__name__, kind, place_of(error))
     return Unavailable(f"the verifier failed with {kind}")

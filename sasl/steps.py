@@ -219,15 +219,21 @@ class Question:
     __slots__ = ()
     lookup: ClassVar[bool] = False
     """Whether it is answered by a `Record` or None rather than by `Accepted`."""
+    proves_name: ClassVar[bool] = False
+    """Whether its yes, or what is made of its record, proves the name in `authcid` itself: see `Authorize`."""
 
     def accepts(self, answer: object) -> bool:
-        """Whether `answer` is one that this question may get."""
-        if isinstance(answer, Record if self.lookup else Accepted):
-            identity: object = answer.identity
+        """Whether `answer` is one that this question may get. It is of exactly its type: a stand-in may be anything.
+
+        Never raises.
+        """
+        kind = type(answer)
+        if kind is (Record if self.lookup else Accepted):
+            identity: object = answer.identity  # type: ignore[attr-defined]  # its type was looked at
             return isinstance(identity, str) and identity != ""
-        if isinstance(answer, Rejected):
-            return answer.kind in KINDS
-        return self.lookup if answer is None else isinstance(answer, Unavailable)
+        if kind is Rejected:
+            return answer.kind in KINDS  # type: ignore[attr-defined]
+        return self.lookup if answer is None else kind is Unavailable
 
     def default(self) -> Answer:
         """What NotImplemented stands for."""
@@ -239,6 +245,7 @@ class Question:
 class CheckPassword(Question):
     """Is this the user's password? `password` is a `Secret`, which compares with a str in constant time."""
 
+    proves_name: ClassVar[bool] = True
     authcid: str
     password: Secret
 
@@ -280,16 +287,32 @@ class CheckAnonymous(Question):
 @final
 @value
 class Authorize(Question):
-    """May `identity` act as `authzid`? The engine asks; a script cannot forget it."""
+    """May `identity` act as `authzid`? The engine asks; a script cannot forget it.
+
+    `authcid` is the name that the client proved: the one that a password or a key was checked or looked up for. None
+    for tokens, certificates and anonymous clients, whose identity comes from elsewhere.
+    """
 
     identity: str
     authzid: str | None
+    authcid: str | None = None
 
     def default(self) -> Answer:
-        """Only the identity itself."""
-        if self.authzid in (None, "", self.identity):
+        """Only the identity itself, whether the client names it so, as it proved it, or not at all.
+
+        A token and a certificate prove no name that was typed: there, the identity may come in another case (ASCII).
+        """
+        if self.authzid in (None, "", self.identity, self.authcid) or self._is_other_case():
             return Accepted(self.identity)
-        return Rejected("nobody may act as another user here", kind="authorization")
+        names = [self.identity] if self.authcid is None else dict.fromkeys((self.authcid, self.identity))
+        who = " alias ".join(map(repr, names))
+        return Rejected(f"{who} may not act as {self.authzid!r} here", kind="authorization")
+
+    def _is_other_case(self) -> bool:
+        if self.authcid is not None or self.authzid is None:
+            return False
+        one, two = (name.encode("utf-8", "surrogatepass").lower() for name in (self.authzid, self.identity))
+        return one == two
 
 
 @final
@@ -302,6 +325,7 @@ class FindKeys(Question):
     """
 
     lookup: ClassVar[bool] = True
+    proves_name: ClassVar[bool] = True
     authcid: str
     hash: str
 
@@ -312,6 +336,7 @@ class FindSecret(Question):
     """The plain password of a user, for the mechanisms that need it (CRAM-MD5, DIGEST-MD5, APOP)."""
 
     lookup: ClassVar[bool] = True
+    proves_name: ClassVar[bool] = True
     authcid: str
     mechanism: str
     realm: str | None

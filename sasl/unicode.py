@@ -83,4 +83,4 @@ def _put_in_order(text: str) -> str:
 
 def has_controls(text: str) -> bool:
     """Whether a text holds control characters (RFC 3454 tables C.2.1 and C.2.2) or cannot be encoded in UTF-8."""
-    return any(tables.in_table_c21_c22(char) or tables.in_table_c5(char) for char in text)
+    return any(tables.in_table_c21_c22(char) or tables.in_table_c5(char) for char in set(text))

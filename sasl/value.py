@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from sys import modules
 
+from .errors import bare
 from .typed import TYPE_CHECKING, dataclass_transform
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ def _initializer(cls: Any) -> Any:
         takes.append(f"{name}=default_{name}" if f"default_{name}" in given else name)
         lines.append(f"set_{name}(self, {content})")
     if hasattr(cls, "__post_init__"):
-        lines.append("self.__post_init__()")
+        # What a field cannot be may be a password gone astray: no frame of the error shows it, nor what is half made.
+        given["bare"] = bare
+        lines += ["try: self.__post_init__()", "except BaseException as _error: _refusal = bare(_error)"]
+        lines += ["else: return", f"del self, {', '.join(cls.__fields__)}", "raise _refusal"]
     source = f"def make({', '.join(given)}):\n def __init__({', '.join(takes)}):\n  "
     made: dict[str, Any] = {}
     exec(source + "\n  ".join(lines) + "\n return __init__", vars(modules[cls.__module__]), made)  # noqa: S102 -- only names of fields

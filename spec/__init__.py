@@ -219,6 +219,35 @@ class BindingVector:
         return self.name
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a server says to a login, and what the client makes of it.
+
+    Attributes:
+        id: unique among them.
+        source: where it was seen, or which rule it is of; "" where it varies another one.
+        protocol: "imap", "pop" or "smtp".
+        mechanism: the mechanism or login command.
+        initial: whether the client sends an initial response.
+        server: what the server says to the command and to each response, without CRLF; "{tag}" is the command's.
+            "<end>" is the end of the connection, "<silence>" a time-out, "<cut>" at the end of a line that it has none.
+        expect: "error" (the name of its class, None for a login), "kind", "refusal" (the id of the row) and, where they
+            matter, "code", "text", "detail", "close", "new_token".
+    """
+
+    id: str
+    source: str
+    protocol: str
+    mechanism: str
+    initial: bool
+    server: tuple[str, ...]
+    expect: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return self.id
+
+
 MechanismFile: TypeAlias = Literal[
     "anonymous", "cram-md5", "digest-md5", "external", "login", "oauthbearer", "plain", "scram", "xoauth2"
 ]
@@ -250,6 +279,23 @@ def invariants() -> tuple[str, ...]:
 def cases(name: str) -> tuple[Case, ...]:
     """Return the cases of one corpus file ("plain_server"). Raises FileNotFoundError if there is none."""
     return tuple(map(_case, _load(f"corpus/{name}.json")["cases"]))
+
+
+@cache
+def refusals() -> tuple[Refusal, ...]:
+    """Return what servers say to a login, and what is to come of it."""
+    return tuple(
+        Refusal(
+            id=raw["id"],
+            source=raw.get("source", ""),
+            protocol=raw["protocol"],
+            mechanism=raw["mechanism"],
+            initial=raw.get("initial", True),
+            server=tuple(raw["server"]),
+            expect=raw["expect"],
+        )
+        for raw in _load("refusals.json")
+    )
 
 
 @overload

@@ -8,18 +8,20 @@ what closes the connection, what is shown of it. The description says how one li
 """
 
 from ..wire.text import end_of_connection
+from .callback import Callback, callback_script, speak
 from .channel import describe
 from .clock import limit_time
 from .connection import close, connect, open_by_class
 from .dialogue import READ, Dialogue, quiet
 from .errors import LibraryError, is_gone, timeout_error
-from .given import callback_script, credentials_of, veil
-from .login import Binding, Library, Offer, auth, log_in, login_steps, perform
+from .given import credentials_of, veil
+from .login import Binding, Library, Offer, auth, log_in, log_in_async, login_steps, perform, perform_async
 from .tls import begin_tls, has_unread, no_tls
 
 __all__ = [
     "READ",
     "Binding",
+    "Callback",
     "Dialogue",
     "Library",
     "LibraryError",
@@ -36,11 +38,14 @@ __all__ = [
     "is_gone",
     "limit_time",
     "log_in",
+    "log_in_async",
     "login_steps",
     "no_tls",
     "open_by_class",
     "perform",
+    "perform_async",
     "quiet",
+    "speak",
     "timeout_error",
     "veil",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import ssl
 from functools import partial
-from ssl import SSLSocket
 
 from sasl.channel import UNKNOWN_CHANNEL, Channel, LazyBindings
 from sasl.typed import TYPE_CHECKING
 
-from ..channel_binding import bindings
+from ..channel_binding import bindings, default_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,23 +27,39 @@ def describe(sock: socket | None, service: str, host: str | None = None, port: i
     channel bindings are fetched where a mechanism looks at them: they want the server's certificate parsed, and
     cryptography takes 40 ms to import.
     """
-    tls = isinstance(sock, SSLSocket)
-    found: Mapping[str, bytes] = LazyBindings(partial(bindings, sock)) if tls else UNKNOWN_CHANNEL.bindings
+    tls = sock if isinstance(sock, ssl.SSLSocket) else None  # looked up now: gevent replaces the class
+    version: str | None = None
+    found: Mapping[str, bytes] = UNKNOWN_CHANNEL.bindings
+    if tls is not None:
+        version, found = tls.version(), LazyBindings(partial(bindings, tls), default=default_of(tls))
     peer: Any = None
     try:
         peer = sock.getpeername() if sock is not None else None
     except OSError:
         pass  # the first write will tell that it is closed
     if not isinstance(peer, tuple):  # a pipe, or a socket in the file system
-        return Channel(tls=tls, loopback=isinstance(peer, str | bytes), service=service, bindings=found)
+        return Channel(
+            tls=tls is not None,
+            loopback=isinstance(peer, str | bytes),
+            service=service,
+            bindings=found,
+            tls_version=version,
+        )
     return Channel(
-        tls=tls,
+        tls=tls is not None,
         loopback=_LOOPBACK.fullmatch(str(peer[0])) is not None,
         service=service,
         host=(host if host.isascii() else _as_ascii(host)) if host else None,
         port=port or peer[1],
         bindings=found,
+        tls_version=version,
     )
+
+
+def checks_certificate(conn: Any) -> bool:
+    """Whether the context of a connection's TLS checks the server's certificate; what cannot be seen does not."""
+    context = getattr(getattr(conn, "sock", None), "context", None)
+    return getattr(context, "verify_mode", ssl.CERT_NONE) is ssl.CERT_REQUIRED
 
 
 def _as_ascii(host: str) -> str:

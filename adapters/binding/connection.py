@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import contextmanager
 
 from sasl.typed import TYPE_CHECKING
@@ -9,11 +10,14 @@ from sasl.typed import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ssl import SSLContext
-    from typing import Any, TypeVar
+    from typing import Any, Final, TypeVar
 
     from .login import Library
 
     C = TypeVar("C")
+
+GLOBAL_TIMEOUT: Final[Any] = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]  # noqa: SLF001
+"""What smtplib and poplib take for the time-out where none is given: that of socket.setdefaulttimeout()."""
 
 
 @contextmanager

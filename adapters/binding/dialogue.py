@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from functools import partial
 
-from sasl.errors import Cancelled, LimitExceeded
+from sasl.errors import Cancelled, ConnectionLost, ProtocolError
 from sasl.typed import TYPE_CHECKING
 
 from ..wire.client import LONGEST_LINE
@@ -16,6 +16,8 @@ from .errors import timeout_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Final, TypeAlias
+
+    from sasl.errors import SASLError
 
     from ..wire import imap, pop, smtp
     from ..wire.line import Line
@@ -33,11 +35,14 @@ class Dialogue:
     `send` writes octets at once, `readline` returns a line with its end (b"" at the end of the connection), `close`
     ends it and never fails; in an asynchronous library they return what is to be awaited. `show` takes each line as it
     may be shown, for the library's debug output; None if that is off. The logger `sasl` gets the same at DEBUG.
+    `unasked` is called before a line is sent, and returns the error for what the server has said before it; None if it
+    has said nothing. It is for protocols whose replies name no command: an early one would be the reply to the line.
 
     Attributes:
         wire: the exchange that was held, or None.
         last: the server's last line, with its end.
         refused: the line in which the server said no, as it may be shown; "" if there is none.
+        hint: what to add to an error that says that nobody can log in.
     """
 
     def __init__(
@@ -47,20 +52,27 @@ class Dialogue:
         close: Callable[[], Any],
         *,
         show: Callable[[str], object] | None,
+        unasked: Callable[[], SASLError | None] | None = None,
     ) -> None:
         self.readline = readline
         self.close = close
         self.wire: Any = None
         self.last = b""
         self.refused = ""
+        self.hint = ""
         self._send = send
+        self._unasked = unasked
+        self._wires: list[Any] = []
         self._shows = [] if show is None else [show]
         logging = sys.modules.get("logging")  # who has not imported it listens to nothing
         if logging is not None and (logger := logging.getLogger("sasl")).isEnabledFor(logging.DEBUG):
             self._shows.append(partial(logger.debug, "%s"))
 
     def send(self, line: Line) -> Any:
-        """Send a line, in one write."""
+        """Send a line, in one write. Where the server has spoken before, close the connection and raise instead."""
+        if self._unasked is not None and (error := self._unasked()) is not None:
+            self.close()
+            raise error
         for show in self._shows:
             show(f"C: {line.shown}")
         return self._send(line.octets)
@@ -74,12 +86,22 @@ class Dialogue:
             show(f"S: {shown(line) if shown else one_line(text_of(line))}")
         return line
 
+    def scrub(self, text: str) -> str:
+        """Return a text without the credentials that have left, as they are and as they were sent."""
+        for wire in self._wires:
+            text = wire.scrub(text)
+        return text
+
     def hold(self, wire: Wire) -> Steps[None]:
         """Run a wire to its end, raise its error if it has one, close the connection if nothing else can follow.
 
         Raises UsageError before anything is sent if the credentials cannot be used.
         """
         self.wire = wire
+        self.refused = ""
+        for former in self._wires:
+            wire.hide(former)
+        self._wires.append(wire)
         line: Line | None = wire.command()
         try:
             while not wire.done:
@@ -90,7 +112,7 @@ class Dialogue:
             wire.abandon(timeout_error())
         except (EOFError, OSError):
             wire.lost()
-        except LimitExceeded as error:
+        except (ConnectionLost, ProtocolError) as error:  # of the connection's: a wire raises none
             wire.abandon(error)
         except BaseException:
             wire.abandon(Cancelled("the exchange was interrupted"))
@@ -114,6 +136,6 @@ def quiet(conn: Any, level: str) -> Iterator[None]:
         setattr(conn, level, before)
 
 
-def to_stderr(text: str) -> None:
-    """Print a line where debug output goes, for a library that has no function for it."""
-    print(text, file=sys.stderr)
+def print_debug(text: str) -> None:
+    """Print a line as poplib prints its debug output: on the standard output."""
+    print(text)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sasl.credentials import Bearer, Password, TokenSource, is_credentials
-from sasl.errors import Cancelled, UsageError
+from sasl.errors import UsageError
 from sasl.secret import Secret
-from sasl.steps import Complete
 from sasl.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, TypeAlias, TypeVar
+    from typing import Any, TypeVar
 
     from sasl.credentials import Credentials, Token
-    from sasl.steps import ClientSteps
 
-    Respond: TypeAlias = Callable[[bytes], bytes | str | None]
     T = TypeVar("T")
 
 
@@ -40,9 +36,21 @@ def veil(value: T) -> T:
     return cast("T", value if known else _Unusable(value))
 
 
-def veil_password(value: Credentials | Token) -> Credentials | Token:
-    """Return a password as a Secret, and anything else as `veil` does."""
-    return Secret(value) if isinstance(value, str) else veil(value)
+def veil_password(value: Credentials | Token | bytes) -> Credentials | Token:
+    """Return a password as a Secret, one in octets as the text that they are in UTF-8; anything else as `veil` does.
+
+    Octets that are no UTF-8 are veiled: no mechanism has a text for them.
+    """
+    if isinstance(value, bytes):
+        value = _decode(value)
+    return Secret(value) if isinstance(value, str) else veil(cast("Credentials", value))
+
+
+def _decode(octets: bytes) -> str | bytes:
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets
 
 
 class _Options(dict[str, object]):
@@ -77,17 +85,3 @@ def credentials_of(user: str, secret: Credentials | Token) -> Credentials:
     if callable(secret) or isinstance(secret, TokenSource):
         return Bearer(user, secret)
     raise UsageError(f"a password, credentials or a token source, not {type_of(secret)}")
-
-
-def callback_script(respond: Respond | None, initial: bytes | str | None) -> ClientSteps:
-    """Return a client script that asks a callback; the server may say yes after any of its responses."""
-    challenge = yield None if initial is None else Complete(_octets(initial))
-    while True:
-        response = None if respond is None else respond(challenge)
-        if response is None:
-            raise Cancelled("there is no answer to the server's challenge")
-        challenge = yield Complete(_octets(response))
-
-
-def _octets(response: bytes | str) -> bytes:
-    return response.encode() if isinstance(response, str) else response

@@ -9,16 +9,26 @@ from __future__ import annotations
 from functools import partial
 
 from sasl.credentials import Password, is_credentials
-from sasl.errors import ConnectionLost, MechanismUnavailable, PolicyViolation, SASLError, UsageError
+from sasl.errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    MechanismUnavailable,
+    PolicyViolation,
+    SASLError,
+    UsageError,
+)
 from sasl.policy import DEFAULT_POLICY, against
 from sasl.registry import Mechanism, lookup
-from sasl.resolution import resolve
+from sasl.resolution import resolve, resolve_async
 from sasl.typed import TYPE_CHECKING, Generic, TypeVar, final
 from sasl.value import value
 
-from .clock import limit_time
-from .errors import explain_socket_error, translate
+from .channel import checks_certificate
+from .clock import Flood, limit_time
+from .errors import explain_foreign, translate
+from .fallback import Course
 from .given import type_of, veil, veil_options
+from .memory import MEMORY, Attempt, wait_for, wait_for_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -30,8 +40,10 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials
     from sasl.policy import Choice, Policy
 
+    from .clock import Allowance
     from .dialogue import Dialogue, Wire
     from .errors import Family
+    from .memory import Memory, Turn
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -42,7 +54,7 @@ if TYPE_CHECKING:
     """Calls that may have to wait. What each returns, or raises, goes back in; in the end the result is returned."""
 
     class LoginOptions(TypedDict, total=False):
-        """How to log in, as for `authenticate`; `watch` gets the choice and the wire before the command is sent."""
+        """How to log in, as for `authenticate`; `watch` gets each choice and its wire before the command is sent."""
 
         mechanism: str | None
         initial_response: bool | None
@@ -57,11 +69,14 @@ if TYPE_CHECKING:
 class Offer:
     """What a server offers: how to choose from it, and how to make the wire for what was chosen.
 
-    `choose(credentials, policy=, channel=, mechanism=)`, `wire(choice, credentials, initial_response=, options=)`.
+    `capabilities` is what it says that it can do, one by one, as it said it.
+    `choose(credentials, policy=, channel=, mechanism=, refused=)`, the last only after a refusal;
+    `wire(choice, credentials, initial_response=, options=)`.
     """
 
     choose: Callable[..., Choice]
     wire: Callable[..., Any]
+    capabilities: tuple[str, ...] = ()
 
 
 @final
@@ -129,11 +144,14 @@ class Binding(Generic[C, R]):
 
         The mechanism is chosen from what the server offers as `sasl.choose` does, or it is `mechanism`; for a password
         that none of them takes, the protocol's login command stands in. `initial_response=False` never sends one with
-        the command. `timeout` is in seconds, for the whole login; without it, each read and write has the connection's
+        the command. Over TLS, and once, another mechanism follows a refusal of one before anything that shows or proves
+        the password had left, unless `mechanism` or the policy wants the first (`Policy.fallback`).
+        `timeout` is in seconds, for the whole login; without it, each read and write has the connection's
         own time-out, and the whole login ten times that. `options` are for the mechanism.
         Raises the library's errors, and UsageError (for an option that the mechanism does not know, too) and
         TokenError. The connection is usable after a refusal; where the exchange was cut or the server broke the
-        protocol, it is closed. Each call sends the credential once: a second one on the same connection sends it again.
+        protocol, it is closed. Each call sends the credential once, and again only where the server has it already and
+        says that it does not know the mechanism; a second call on the same connection sends it again.
         """
         credentials = veil(credentials)
         options = veil_options(options) if options else {}
@@ -156,6 +174,12 @@ def log_in(library: Library[C, R], conn: C, credentials: Credentials, **options:
         del credentials  # it may be a bare password
         raise UsageError(f"credentials are a Password, a Bearer, ..., not {kind}")
     return perform(login_steps(library, conn, credentials, **options))
+
+
+async def log_in_async(library: Library[C, R], conn: C, credentials: Credentials, **options: Any) -> R:
+    """Log in on a connection of a library of asyncio's, as `log_in` does; `options` are those of `login_steps`."""
+    options = {"get_token": resolve_async, "wait": wait_for_async, **options}
+    return await perform_async(login_steps(library, conn, credentials, **options))
 
 
 def perform(steps: Steps[T]) -> T:
@@ -181,6 +205,27 @@ def perform(steps: Steps[T]) -> T:
             raised.append(error)  # of a call, or an interruption between two of them
 
 
+async def perform_async(steps: Steps[T]) -> T:
+    """Make the calls of an asynchronous library, await what can be awaited of what they return, as `perform` does."""
+    returned: list[Any] = [None]
+    raised: list[BaseException] = []
+    while True:
+        try:
+            while True:
+                call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
+                result = call()
+                returned.append(await result if hasattr(result, "__await__") else result)
+                del result
+        except BaseException as error:
+            if getattr(steps, "gi_frame", None) is None:
+                if isinstance(error, StopIteration):
+                    end: T = error.value
+                    return end
+                raise
+            returned.clear()
+            raised.append(error)
+
+
 def login_steps(
     library: Library[C, R],
     conn: C,
@@ -193,9 +238,15 @@ def login_steps(
     options: Mapping[str, Any] = {},
     watch: Callable[[Choice, Any], object] | None = None,
     get_token: Callable[[Any], Any] = resolve,
-    limit: Callable[[Any, float | None], AbstractContextManager[None]] = limit_time,
+    limit: Callable[[Any, float | None], AbstractContextManager[Allowance]] = limit_time,
+    wait: Callable[[Attempt, float], Any] = wait_for,
+    memory: Memory = MEMORY,
 ) -> Steps[R]:
-    """Return the steps of a login. `get_token` resolves credentials, `limit` is for the time that all may take."""
+    """Return the steps of a login.
+
+    `get_token` resolves credentials, `limit` is for the time that all may take, `wait` waits some seconds for the end
+    of another login of the same account, of which `memory` knows. `log_in_async` gives those that are awaited.
+    """
     options = veil_options(options) if options else {}
     if not isinstance(options, dict):
         raise UsageError(f"options are a mapping of names, as str, to what they are, not {type_of(options)}")
@@ -204,17 +255,42 @@ def login_steps(
     def steps() -> Steps[R]:
         channel = library.channel(conn)
         library.check(conn)
-        with limit(conn, timeout):
+        with limit(conn, timeout) as allowance:
             offer = yield partial(library.offer, conn, dialogue)
-            choice = offer.choose(credentials, policy=allowed, channel=channel, mechanism=mechanism)
+            course = Course(
+                offer.choose, credentials, allowed, channel, mechanism=mechanism, checked=checks_certificate(conn)
+            )
+            course.begin()
             ready = yield partial(get_token, credentials)
-            wire = offer.wire(choice, ready, initial_response=initial_response, options=options)
-            if watch is not None:
-                watch(choice, wire)
-            with library.mute(conn):
-                yield from dialogue.hold(wire)
-                answer: R = yield partial(library.finish, conn, dialogue)
-            _remember(allowed, choice, ready)
+            turn: Turn | None = None
+            try:
+                if course.account is not None:
+                    entered = memory.enter(course.account)
+                    if isinstance(entered, Attempt):
+                        yield partial(wait, entered, allowance.spare())
+                        course.learn(memory.recall(course.account))
+                    elif isinstance(entered, frozenset):
+                        course.learn(entered)
+                    else:
+                        turn = entered
+                while True:
+                    wire = offer.wire(course.choice, ready, initial_response=initial_response, options=options)
+                    if watch is not None:
+                        watch(course.choice, wire)
+                    try:
+                        with library.mute(conn):
+                            yield from dialogue.hold(wire)
+                            answer: R = yield partial(library.finish, conn, dialogue)
+                        course.succeed()
+                        break
+                    except AuthenticationFailed as error:
+                        refusal = error
+                    course.go_on(wire, refusal)
+            finally:
+                if turn is not None or course.lesson is not None:
+                    memory.leave(course.account, turn, course.lesson)
+            if allowed.pins is not None:
+                _remember(allowed, course.choice, ready)
             return answer
 
     return guard(library, dialogue, steps())
@@ -256,19 +332,21 @@ def guard(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> Step
     frames below this one: those of the library hold what was sent.
     """
     failure: BaseException
+    cut = True
     try:
         return (yield from steps)
     except SASLError as error:
-        failure = error
+        failure, cut = error, isinstance(error, ConnectionLost | Flood)
     except Exception as error:
-        failure = explain_socket_error(error) or error
+        failure = explain_foreign(error, library.errors) or error
     except BaseException as error:
         failure = error
     steps.close()  # an interruption here did not reach them
-    if isinstance(failure, ConnectionLost) or not isinstance(failure, SASLError):
+    if cut:
         yield dialogue.close
     if isinstance(failure, SASLError):
-        failure = translate(failure, library.errors, library.arguments(dialogue, failure))
+        args = library.arguments(dialogue, failure)
+        failure = translate(failure, library.errors, args, dialogue.scrub, dialogue.hint)
     raise failure.with_traceback(None)
 
 

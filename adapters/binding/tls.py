@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import ssl
 from functools import partial
 from socket import MSG_PEEK
-from ssl import SSLError, SSLSocket, create_default_context
+from ssl import create_default_context
 
 from sasl.errors import ConnectionLost, PolicyViolation, SASLError
 from sasl.typed import TYPE_CHECKING, cast
 
 from ..wire.text import octets_of, one_line, text_of
-from .errors import explain_socket_error, translate
+from .clock import Flood, like, limit_time, socket_of
+from .errors import explain_foreign, is_raised_in, translate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
-    from ssl import SSLContext
-    from typing import Any, Final, TypeVar
+    from os import PathLike
+    from ssl import SSLContext, SSLSocket
+    from typing import Any, Final, TypeAlias, TypeVar
 
+    from .dialogue import Dialogue
     from .login import Library
 
+    Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
     C = TypeVar("C")
     T = TypeVar("T")
 
@@ -40,24 +44,53 @@ def begin_tls(
     Without a context, it is one that checks the server's certificate. Where `leftover` tells of octets in the clear
     behind the server's reply, nothing begins. A server that begins no TLS is an error of ours and of the library's:
     `explain` turns the library's own errors into ours, with whether the server had said yes by then. What TLS itself
-    raises, SSLError, leaves as it is.
+    raises, SSLError, leaves as it is, and so does what the caller's context raises, or a method that is overridden;
+    the connection is closed then.
     """
     waits = partial(leftover or has_unread, conn)
-    checked = _CheckedContext(context or create_default_context(), waits, partial(library.close, conn))
-    failure: SASLError | None
+    checked = _CheckedContext(client_context(context), waits, partial(library.close, conn))
+    failure: SASLError | None = None
+    cut = True
     try:
-        return start(cast("SSLContext", checked))
-    except SSLError:
-        raise
+        with limit_time(conn, None):
+            return start(cast("SSLContext", checked))
     except SASLError as error:
-        failure = error
+        failure, cut = error, isinstance(error, ConnectionLost | Flood)
     except Exception as error:
-        failure = explain(error, checked.begun) or explain_socket_error(error)
+        if not isinstance(error, ssl.SSLError) and (not checked.failed or is_raised_in("ssl", error)):
+            failure = explain(error, checked.begun)
+            cut = failure is None or isinstance(failure, ConnectionLost)
+            failure = failure or explain_foreign(error, library.errors)
         if failure is None:
+            library.close(conn)
             raise
-    if isinstance(failure, ConnectionLost):
+    except BaseException:
         library.close(conn)
-    raise translate(failure, library.errors, library.arguments(library.dialogue(conn), failure))
+        raise
+    dialogue = library.dialogue(conn)
+    if cut:
+        library.close(conn)
+    raise translate(failure, library.errors, library.arguments(dialogue, failure))
+
+
+def client_context(context: SSLContext | None, certfile: Path | None = None, keyfile: Path | None = None) -> SSLContext:
+    """Return a caller's context, or one that checks the server's certificate.
+
+    It shows the client's own one, if there is a file with it; Python 3.11 has these arguments, and says that they are
+    deprecated. Raises ValueError for both.
+    """
+    if certfile is None and keyfile is None:
+        return context or create_default_context()
+    if context is not None:
+        raise ValueError("a context and certfile or keyfile are mutually exclusive")
+    if certfile is None:
+        raise ValueError("certfile must be specified")
+    import warnings
+
+    warnings.warn("keyfile and certfile are deprecated, use a context instead", DeprecationWarning, stacklevel=3)
+    context = create_default_context()
+    context.load_cert_chain(certfile, keyfile)
+    return context
 
 
 class _CheckedContext:
@@ -68,24 +101,35 @@ class _CheckedContext:
 
     Attributes:
         begun: whether the server has said yes, so that all that follows is TLS's.
+        failed: whether the context has raised.
     """
 
     def __init__(self, context: SSLContext, leftover: Callable[[], bool], close: Callable[[], object]) -> None:
         self.begun = False
+        self.failed = False
         self._context = context
         self._leftover = leftover
         self._close = close
 
-    def wrap_socket(self, sock: socket, **settings: Any) -> SSLSocket:
+    def wrap_socket(self, sock: Any, **settings: Any) -> SSLSocket:
         """Begin TLS, as SSLContext.wrap_socket does."""
         self.begun = True
         try:
             if self._leftover():
                 raise PolicyViolation("octets in the clear follow the server's reply to STARTTLS (CVE-2011-0411)")
-            return self._context.wrap_socket(sock, **settings)
+            self.failed = True
+            secured = self._context.wrap_socket(socket_of(sock), **settings)
+            self.failed = False
         except BaseException:
             self._close()
             raise
+        return cast("SSLSocket", like(secured, sock))
+
+
+def hint_at_tls(dialogue: Dialogue, conn: Any) -> None:
+    """Note that a server offers STARTTLS on a connection without TLS: what stands in a login's way may be just that."""
+    if not isinstance(socket_of(conn.sock), ssl.SSLSocket):
+        dialogue.hint = "; it offers STARTTLS: begin TLS first"
 
 
 def no_tls(said: bytes | str) -> PolicyViolation:
@@ -98,12 +142,23 @@ def no_tls(said: bytes | str) -> PolicyViolation:
 
 def has_unread(conn: Any) -> bool:
     """Whether octets wait for a connection: in the buffer of its `file`, if it has one, or below it. Takes none."""
+    return bool(read_ahead(conn))
+
+
+def read_ahead(conn: Any) -> bytes:
+    """Return what waits for a connection, without waiting for it: it stays there, in the buffer of its `file`.
+
+    Under TLS, a session ticket alone is nothing.
+    """
     sock, reader = conn.sock, vars(conn).get("file")  # Python 3.14's imaplib has none
+    if reader is not None and not hasattr(reader, "peek"):
+        return b""  # somebody reads in his own way: nobody can tell
     before = sock.gettimeout()
     sock.settimeout(0)
     try:
-        return bool(sock.recv(1, MSG_PEEK) if reader is None else reader.peek(1))
-    except BlockingIOError:
-        return False
+        octets: bytes = socket_of(sock).recv(1, MSG_PEEK) if reader is None else reader.peek(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return b""
     finally:
         sock.settimeout(before)
+    return octets

@@ -19,6 +19,7 @@ from sasl.errors import SASLError, UsageError
 from sasl.text import printable
 
 from . import exits
+from .screen import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,14 +58,23 @@ class _Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
-        self.wrong = re.sub("(?s)(ignored explicit argument) .*", r"\1", message)  # which may be a secret
-        self.print_usage(sys.stderr)
+        self.wrong = _without_values(message)
+        if sys.stderr is not None:
+            self.print_usage(sys.stderr)
         self.exit(exits.USAGE, f"{self.prog}: {printable(self.wrong)}\n")
+
+
+def _without_values(message: str) -> str:
+    """Return what argparse says without what was typed, which may be a secret."""
+    message = re.sub(r"(?s)(ignored explicit argument) .*", r"\1", message)
+    message = re.sub(r"(?s)(invalid choice): .* (\(choose from )", r"\1 \2", message)
+    message = re.sub(r"(?s)(invalid choice): .*", r"\1", message)
+    return re.sub(r"(?s)(invalid \w+ value): .*", r"\1", message)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb with its arguments and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdout, sys.stderr):  # None where it was closed from the start
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no such letter is no reason to fail
     try:
@@ -116,7 +126,7 @@ def _run(argv: Sequence[str]) -> int:
         if chosen.wrong and wanted == "login" and "--json" in argv:
             from .outcome import Outcome
 
-            print(Outcome(error=UsageError(chosen.wrong)).as_json())
+            print_line(Outcome(error=UsageError(chosen.wrong)).as_json(), file=sys.stdout)
         return int(ended.code or exits.DONE)
     code: int = module.run(arguments)
     return code
@@ -142,6 +152,6 @@ def _report_bug(error: Exception) -> int:
 
 def _say(text: str) -> None:
     try:
-        print(f"sasl: {text}", file=sys.stderr)
+        print_line(f"sasl: {text}", file=sys.stderr)
     except OSError:  # nobody listens
         pass

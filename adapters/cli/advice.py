@@ -1,15 +1,17 @@
-"""What to do about a login that failed, as tables by the class of the error: the first row that fits is the advice.
+"""What to do about a login that failed.
 
-The rows for providers stand before the general ones: they know what their own texts and codes leave out.
+What a server's refusal means is a matter of `sasl.adapters.refusals`, whose rows have their own advice. What went wrong
+on this side, or before the server said anything, stands here: tables by the class of the error, in which the first row
+that fits is the advice.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+import re
+from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl.errors import (
     AuthenticationFailed,
-    AuthorizationFailed,
     ConnectionLost,
     LimitExceeded,
     MechanismUnavailable,
@@ -23,15 +25,45 @@ from sasl.errors import (
 )
 from sasl.value import value
 
-from .exits import NoSuchHost, kind
+from .. import refusals
+from .exits import NoSecret, NoSuchHost, OtherProtocol, UnknownMechanism, Untrusted, kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-GOOGLE: Final = ("gmail.com", "googlemail.com", "google.com")
-MICROSOFT: Final = ("office365.com", "outlook.com", "office.com", "hotmail.com")
-YAHOO: Final = ("yahoo.com", "aol.com")
-APPLE: Final = ("me.com", "icloud.com")
+
+@final
+@value
+class Facts:
+    """What else is known of a login that failed.
+
+    Attributes:
+        protocol: "imap", "pop" or "smtp".
+        host: the server's name.
+        token: whether the credential is a token.
+        tls: whether TLS was in force.
+        authzid: whether it was to act as another user.
+        offered: the mechanisms that the server offered; None if that was not learnt.
+        offers_tls: whether it offers STARTTLS, and no TLS was begun.
+        revealed: whether something that shows or proves the credential had left.
+        initial_response: whether one was sent with the command.
+        odd_password: whether the password holds what people paste along with one: see `is_odd`.
+        claims: what the token says of itself, in words.
+        now: this machine's clock, in UTC.
+    """
+
+    protocol: str = "imap"
+    host: str = ""
+    token: bool = False
+    tls: bool = False
+    authzid: bool = False
+    offered: tuple[str, ...] | None = None
+    offers_tls: bool = False
+    revealed: bool = False
+    initial_response: bool = False
+    odd_password: bool = False
+    claims: str = ""
+    now: str = ""
 
 
 @final
@@ -40,216 +72,184 @@ class Row:
     """One piece of advice, and what it is for; what is left out fits everything.
 
     Attributes:
-        advice: what to do.
+        advice: what to do. What stands in braces is filled in, see `_fill`.
         error: the class of the error, where it is narrower than the table's.
-        kinds: the kinds of refusal.
-        codes: beginnings of the response code.
-        says: a word in what the server said.
-        statuses: the status in the error challenge.
-        errors: the error that SCRAM names (RFC 5802 section 7).
-        hosts: the domains of a provider.
-        token: whether a token was refused; False for a password.
-        tls: whether TLS was in force.
-        retryable: whether the source of a token says that it may have one later.
+        kinds: the kinds of error; for an untrusted certificate, why it is.
+        text: how the error's sentence begins.
         begun: whether a mechanism was under way.
+        retryable: whether the source of a token says that it may have one later.
+        facts: attributes of `Facts`, and what they have to be.
     """
 
     advice: str
     error: type[SASLError] = SASLError
     kinds: Collection[str | None] = ()
-    codes: tuple[str, ...] = ()
-    says: str = ""
-    statuses: Collection[str | None] = ()
-    errors: Collection[str | None] = ()
-    hosts: tuple[str, ...] = ()
-    token: bool | None = None
-    tls: bool | None = None
-    retryable: bool | None = None
+    text: str = ""
     begun: bool | None = None
+    retryable: bool | None = None
+    facts: tuple[tuple[str, object], ...] = ()
 
-    def fits(self, error: SASLError, *, host: str, token: bool, tls: bool) -> bool:
+    def fits(self, error: SASLError, facts: Facts) -> bool:
         """Whether the advice is for this error."""
         return (
             isinstance(error, self.error)
-            and (not self.kinds or kind(error) in self.kinds)
-            and (not self.codes or (error.response_code or "").startswith(self.codes))
-            and self.says in error.server_text
-            and (not self.statuses or error.detail.get("status") in self.statuses)
-            and (not self.errors or error.detail.get("error") in self.errors)
-            and (not self.hosts or any(host == name or host.endswith("." + name) for name in self.hosts))
-            and self.token in (None, token)
-            and self.tls in (None, tls)
-            and self.retryable in (None, getattr(error, "retryable", None))
+            and (not self.kinds or (error.why if isinstance(error, Untrusted) else kind(error)) in self.kinds)
+            and str(error).startswith(self.text)
             and self.begun in (None, error.mechanism is not None)
+            and self.retryable in (None, getattr(error, "retryable", None))
+            and all(getattr(facts, name) == wanted for name, wanted in self.facts)
         )
 
 
-def advice(error: SASLError, *, host: str = "", token: bool = False, tls: bool = False, authzid: bool = False) -> str:
-    """Return what to do about an error; empty where the error says it all.
-
-    `host` is the server's name, `token` says that the credential was a token, `tls` that TLS was in force, `authzid`
-    that the user asked to act as another one.
-    """
-    host = host.lower()
+def advice(error: SASLError, facts: Facts) -> str:
+    """Return what to do about an error; empty where the error says it all."""
+    if _is_the_servers(error):
+        return _about_a_refusal(error, facts)
     rows = [row for family, rows in ROWS.items() if isinstance(error, family) for row in rows]
-    found = next((row.advice for row in rows if row.fits(error, host=host, token=token, tls=tls)), "")
-    if authzid and isinstance(error, AuthenticationFailed) and error.kind == "credentials":
-        return f"{found} {_OR_AUTHZID}"
-    return found
+    if _weak_names(error):
+        rows.insert(0, _WEAK_ONLY)
+    if _is_named(error):
+        rows.insert(0, _NAMED)
+    found = next((row.advice for row in rows if row.fits(error, facts)), "")
+    if _NAMES_AN_OPTION.search(found) is None and facts.offers_tls and not isinstance(error, UsageError):
+        found = f"{_BEGIN_TLS} {found}".rstrip()
+    return _fill(found, error, facts)
 
 
+def is_odd(password: str) -> bool:
+    """Whether a password holds what people paste along with one without seeing it.
+
+    That is any character beyond ASCII (no-break spaces, typographic quotes), a control, or a space at its ends.
+    """
+    return not password.isascii() or not password.isprintable() or password != password.strip()
+
+
+_NAMES_AN_OPTION: Final = re.compile(r"--no-starttls|--allow-plaintext|STARTTLS")
+_BEGIN_TLS: Final = "The server offers STARTTLS, and no TLS was begun: leave out --no-starttls."
+_BELOW: Final = ("timeout", "tls", "certificate", "unreachable", "no_such_host")
+"""Kinds of what happens to the connection below."""
+_URL: Final = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
+_POINTS: Final = ("imap-webalert", "imap-referral")
+"""Rows whose own advice is what the server says."""
 _OR_AUTHZID: Final = (
     "Or the credential is good and may not act as the user of --authzid: this reply does not tell. Check that too, or "
     "leave it out."
 )
-_REFUSED: Final = ("credentials", "expired", "policy", "disabled")
-_STALE: Final = ("400", "401", "invalid_token", "invalid_request")
-_SCOPE: Final = ("403", "insufficient_scope")
+_PASTED: Final = (
+    "Was the password pasted? It holds a character beyond ASCII (a no-break space or a typographic quote looks like "
+    "the plain one), or a space or a line end at one of its ends: type it by hand. Some servers want such a character "
+    "in another charset than UTF-8."
+)
+_ODD: Final = (("odd_password", True),)
+_SAYS: Final = "The server says what to do, see above: do that first."
 
-_BINDING: Final = (
-    "channel-bindings-dont-match",
-    "channel-binding-not-supported",
-    "unsupported-channel-binding-type",
-)
 
-_REFUSALS: Final = (
-    # --- channel binding
-    Row(
-        "Somebody on the way took the mechanisms with channel binding out of the server's list. Do not trust the way "
-        "to this server.",
-        errors=("server-does-support-channel-binding",),
-    ),
-    Row(
-        "The login was bound to the TLS connection, and the server sees another one: a proxy or a virus scanner may "
-        "end TLS in between, or the server does not know its own certificate. Ask its admin before you go round it "
-        "by naming a --mechanism without -PLUS.",
-        errors=_BINDING,
-    ),
-    # --- Microsoft 365
-    Row(
-        "SMTP logins are switched off for this tenant or mailbox. Only its admin can allow them (Set-CASMailbox "
-        "-SmtpClientAuthenticationDisabled $false). Trying again does not help.",
-        codes=("535 5.7.139",),
-        says="is disabled",
-    ),
-    Row(
-        "The sign-in rules of this tenant (security defaults, conditional access) forbid it: ask its admin.",
-        codes=("535 5.7.139",),
-        says="criteria",
-    ),
-    Row(
-        "Passwords are retired here: log in with a token (--token-command) of the scope "
-        "https://outlook.office.com/SMTP.Send.",
-        codes=("550 5.7.30",),
-    ),
-    Row(
-        "Microsoft takes no password here: log in with a token (--token-command) of the scope "
-        "https://outlook.office.com/IMAP.AccessAsUser.All, POP.AccessAsUser.All or SMTP.Send.",
-        kinds=_REFUSED,
-        hosts=MICROSOFT,
-        token=False,
-    ),
-    Row(
-        "Microsoft does not say why. Get a new token; its scope has to be https://outlook.office.com/"
-        "IMAP.AccessAsUser.All, POP.AccessAsUser.All or SMTP.Send (not one of Graph), the user in the URL the mailbox "
-        "to open (for a shared mailbox its address, with the token of a member), and the protocol allowed for the "
-        "mailbox by its admin.",
-        kinds=_REFUSED,
-        hosts=MICROSOFT,
-        token=True,
-    ),
-    # --- Google
-    Row(
-        "Gmail takes no account password: make an app password (it needs 2-Step Verification), or log in with a token "
-        "(--token-command) of the scope https://mail.google.com/.",
-        kinds=_REFUSED,
-        hosts=GOOGLE,
-        token=False,
-    ),
-    Row(
-        "Gmail says the same of an expired token and of a wrong scope: get a new token, of the scope "
-        "https://mail.google.com/ (no narrower one works), for the user in the URL.",
-        kinds=_REFUSED,
-        hosts=GOOGLE,
-        token=True,
-    ),
-    # --- others who want a password of their own making
-    Row(
-        "Yahoo and AOL take no account password: make an app password in the account's security settings.",
-        kinds=_REFUSED,
-        hosts=YAHOO,
-        token=False,
-    ),
-    Row(
-        "iCloud takes app-specific passwords only: make one at account.apple.com. Where it is right, try "
-        "--mechanism IMAP-LOGIN.",
-        kinds=_REFUSED,
-        hosts=APPLE,
-        token=False,
-    ),
-    # --- a no to the credential
-    Row(
-        "The credential is good, but may not act as the user asked for: check --authzid; for a token, the user in the "
-        "URL.",
-        error=AuthorizationFailed,
-    ),
-    Row(
-        "The token lacks a scope that this server wants, see above: ask for one that has it.",
-        statuses=_SCOPE,
-        token=True,
-    ),
-    Row(
-        "The token has expired: get a new one. --token-command gets one at each login.", kinds=("expired",), token=True
-    ),
-    Row(
-        "The token is expired or revoked, or meant for another server or user: get a new one. --token-command gets "
-        "one at each login.",
-        kinds=("credentials",),
-        statuses=_STALE,
-        token=True,
-    ),
-    Row(
-        "The server does not say why. Get a new token; check that it is for this server and for the user in the URL.",
-        kinds=("credentials",),
-        token=True,
-    ),
-    Row("The password has expired or has to be set anew: do so at the provider.", kinds=("expired",), token=False),
-    Row(
-        "Check the user name (often the whole mail address) and the password. With two-factor login most providers "
-        "want an app password. Do not just repeat it: that locks accounts.",
-        kinds=("credentials",),
-        token=False,
-    ),
-    Row(
-        "The account, or this way to log in, is switched off: ask the server's admin. Trying again does not help.",
-        kinds=("disabled",),
-    ),
-    Row(
-        "The server wants TLS before a login: use imaps, pops or smtps, or leave out --no-starttls.",
-        kinds=("policy",),
-        tls=False,
-    ),
-    Row(
-        "The server's rules forbid this login, see what it says: another --mechanism or another kind of credential "
-        "may be wanted.",
-        kinds=("policy",),
-    ),
-    Row(
-        "The server does not take what was sent, whatever the credential: try --no-initial-response, then another "
-        "--mechanism.",
-        kinds=("malformed", "unexpected_ir", "limit", "cancelled"),
-    ),
-    Row("The server does not have this mechanism after all: try another --mechanism.", kinds=("unsupported",)),
-    Row("The server believes that somebody is logged in already: report it to its admin."),
-)
-_DELAYS: Final = (
-    Row("The credential is good; the mailbox is in use. Close the other session, or wait.", codes=("IN-USE", "INUSE")),
-    Row(
-        "Too many logins in too short a time: wait some minutes, then use the same credential.",
-        codes=("LOGIN-DELAY", "LIMIT"),
-    ),
-    Row("The server cannot tell now: try later, with the same credential. It was not refused."),
-)
+# --- what a server refused
+
+
+def _is_the_servers(error: SASLError) -> bool:
+    """Whether an error is about what the server has said, or about its silence once a mechanism was under way."""
+    if isinstance(error, TemporaryFailure | AuthenticationFailed):
+        return True
+    if isinstance(error, ConnectionLost) and error.kind is None and error.mechanism is not None:
+        return True
+    return error.refusal is not None and error.kind not in _BELOW
+
+
+def _about_a_refusal(error: SASLError, facts: Facts) -> str:
+    """Return the advice of the row of a refusal, and what this side knows besides."""
+    row = _row_of(error, facts)
+    said = refusals.advice(row.id, token=facts.token, host=facts.host, detail=error.detail)
+    parts = [said]
+    points = error.detail.get("alert") or error.detail.get("webalert") or _URL.search(error.server_text)
+    if points and row.is_general and "says" not in said and row.id not in _POINTS:
+        parts.insert(0, _SAYS)
+    if facts.offers_tls and "TLS" not in said:
+        parts.append(_BEGIN_TLS)
+    if isinstance(error, AuthenticationFailed) and kind(error) in ("credentials", "expired", "authorization"):
+        parts += _about_the_credential(error, facts)
+    return " ".join(parts)
+
+
+def _about_the_credential(error: SASLError, facts: Facts) -> list[str]:
+    found = []
+    if facts.claims:
+        found.append(facts.claims)
+    if facts.odd_password and kind(error) == "credentials":
+        found.append(_PASTED)
+    if facts.authzid and kind(error) == "credentials":
+        found.append(_OR_AUTHZID)
+    return found
+
+
+def _row_of(error: SASLError, facts: Facts) -> refusals.Row:
+    """Return the row of a refusal; of one that no wire has looked up, what its kind means."""
+    if error.refusal is not None:
+        return refusals.row(error.refusal)
+    if isinstance(error, ConnectionLost) and not isinstance(error, TemporaryFailure):
+        return refusals.row("closed-after" if facts.revealed else "closed-before")
+    said: dict[str, Any] = {"text": error.server_text, "code": error.response_code}
+    row = refusals.classify(facts.protocol, **said, phase="after", kind=error.kind)
+    return row if row.id in refusals.rows() else refusals.row("told-malformed")
+
+
+# --- what went wrong on this side, or before the server said anything
+
+
+def _fill(text: str, error: SASLError, facts: Facts) -> str:
+    """Put into a row's text what it leaves open."""
+    certificate = error.certificate if isinstance(error, Untrusted) else None
+    speaks = error.speaks if isinstance(error, OtherProtocol) else ""
+    words = {
+        "host": facts.host,
+        "now": facts.now,
+        "names": certificate.list_names() if certificate else "another host",
+        "not_after": certificate.not_after if certificate else "an unknown time",
+        "not_before": certificate.not_before if certificate else "an unknown time",
+        "issuer": certificate.issuer if certificate else "somebody whom this machine does not know",
+        "ports": _PORTS[facts.protocol],
+        "instead": _INSTEAD.get(speaks.partition(" ")[0], ""),
+        "known": "",
+        "offered": ", ".join(facts.offered or ()) or "none",
+        "weak": ", ".join(_weak_names(error)),
+        "first": next(iter(_weak_names(error)), ""),
+    }
+    if "{known}" in text:
+        words["known"] = _known_names()
+    return re.sub(r"\{(\w+)\}", lambda match: words[match[1]], text).rstrip()
+
+
+def _is_named(error: SASLError) -> bool:
+    """Whether what the server offers was left out because another mechanism was asked for by name."""
+    reasons: Mapping[str, str] = error.passed_over if isinstance(error, MechanismUnavailable) else {}
+    return any(reason.endswith(" was asked for") for reason in reasons.values())
+
+
+def _weak_names(error: SASLError) -> list[str]:
+    """Return the mechanisms that only have to be named, if it is for them alone that the policy refused."""
+    reasons: Mapping[str, str] = error.passed_over if isinstance(error, PolicyViolation) else {}
+    if any("in the clear" in reason or "pinned" in reason for reason in reasons.values()):
+        return []
+    return [name for name, reason in reasons.items() if reason.startswith("off unless")]
+
+
+def _known_names() -> str:
+    from sasl.registry import known_mechanisms
+
+    return ", ".join(row.name for row in known_mechanisms() if row.client is not None)
+
+
+_PORTS: Final[Mapping[str, str]] = {
+    "imap": "IMAP is mostly at port 993 (imaps://) or 143 (imap://)",
+    "pop": "POP3 is mostly at port 995 (pops://) or 110 (pop://)",
+    "smtp": "SMTP takes logins mostly at port 465 (smtps://) or 587 (smtp://)",
+}
+_INSTEAD: Final[Mapping[str, str]] = {
+    "IMAP": "For IMAP, write imaps:// or imap://.",
+    "POP3": "For POP3, write pops:// or pop://.",
+    "SMTP": "For SMTP, write smtps:// or smtp://.",
+}
+
 _NO_TLS: Final = (
     Row(
         "There is no TLS at this port, or one that is too old: imap, pop and smtp begin without it and use STARTTLS. "
@@ -259,23 +259,53 @@ _NO_TLS: Final = (
 )
 _LOST: Final = (
     Row("Check how the host is spelled, and that this machine can look up names.", error=NoSuchHost),
-    Row("Nothing listens there, or a firewall is in between: check host and port.", kinds=("unreachable",)),
+    Row("Nothing listens there, or a firewall is in between: check host and port. {ports}.", kinds=("unreachable",)),
     Row(
         "Check the port, and whether TLS begins at once there (imaps, pops, smtps) or not (imap, pop, smtp). A slow "
         "server wants a longer --timeout.",
         kinds=("timeout",),
+        begun=False,
     ),
     Row(
-        "The server hung up, it refused no credential. Too many connections or logins are a common reason: wait, then "
-        "try again. Some do so on an initial response: try --no-initial-response."
+        "Nobody knows whether the server refused it. Try again with a longer --timeout: a slow server, or a login that "
+        "takes much computing.",
+        kinds=("timeout",),
+    ),
+    Row(
+        "The server hung up before the login, so it refused no credential. Too many connections are a common reason, "
+        "or a port that is meant for others: wait, then try again. {ports}."
     ),
 )
 _FAULTS: Final = (
     Row(
-        "Nothing was sent. Use the host name that the certificate is for; if your own CA signed it, name it by --ca. "
-        "Nothing turns the check off.",
-        kinds=("certificate",),
+        "Nothing was sent. The certificate expired at {not_after} (UTC), and this machine's clock says {now}. If the "
+        "clock is right, the server's admin has to renew the certificate.",
+        error=Untrusted,
+        kinds=("expired",),
     ),
+    Row(
+        "Nothing was sent. The certificate is good from {not_before} (UTC) on, and this machine's clock says {now}: "
+        "check the clock.",
+        error=Untrusted,
+        kinds=("early",),
+    ),
+    Row(
+        "Nothing was sent. The certificate is for {names}, not for {host}: use a name that it is for.",
+        error=Untrusted,
+        kinds=("name",),
+    ),
+    Row(
+        "Nothing was sent. The certificate is issued by {issuer}, for whom nobody vouches here: if that is a CA of "
+        "yours, name its file by --ca. Nothing turns the check off.",
+        error=Untrusted,
+        kinds=("issuer",),
+    ),
+    Row(
+        "Nothing was sent. Its admin has to look at the certificate; if a CA of your own signed it, name that by --ca. "
+        "Nothing turns the check off.",
+        kinds=("certificate", "other"),
+    ),
+    Row("Nothing was sent. Another service answers at this port: {ports}. {instead}", error=OtherProtocol),
     Row(
         "Do not trust this server or the way to it: it said yes to what proves nothing, or could not prove that it "
         "knows the password.",
@@ -283,36 +313,74 @@ _FAULTS: Final = (
     ),
     Row("The server sent more than it may. Do not trust it.", error=LimitExceeded),
     Row(
-        "The server does not keep to the protocol; --trace shows where. Try --no-initial-response, then another "
-        "--mechanism."
+        "The server does not like the name that this machine gave with EHLO: give another one, a host name with a dot, "
+        "by --ehlo-name. No credential was sent.",
+        text="the server refused EHLO",
     ),
+    Row(
+        "The server does not keep to the protocol before the login already: check the port. {ports}. --trace shows "
+        "what it says.",
+        begun=False,
+    ),
+    Row(
+        "The server does not keep to the protocol; --trace shows where. Try --no-initial-response, then another "
+        "--mechanism.",
+        facts=(("initial_response", True),),
+    ),
+    Row("The server does not keep to the protocol; --trace shows where. Try another --mechanism."),
 )
 _FORBIDDEN: Final = (
     Row(
         "The password was not sent, and no proof that can be tried against it. The server stores it in a way that is "
-        "too easy to guess, or too slow to log in by: ask its admin to set it anew, with 4,096 to 600,000 iterations.",
+        "too easy to guess, or too slow to log in by: ask its admin to set it anew, within the bounds that are named.",
         begun=True,
     ),
     Row(
         "Nothing was sent. Use imaps, pops or smtps. --allow-plaintext would show the credential to everybody on the "
         "way.",
-        tls=False,
+        facts=(("tls", False),),
     ),
-    Row("The server offers nothing that this credential fits. --trace says why, name by name."),
+    Row("The server offers nothing that the policy allows, for the reasons above."),
+)
+_WEAK_ONLY: Final = Row(
+    "The server offers for this credential nothing but what is off by default here, as it can be broken: {weak}. Where "
+    "you want it all the same, under TLS, name it: --mechanism {first}."
+)
+_NAMED: Final = Row(
+    "The mechanism of --mechanism cannot be used here, for the reason above: leave it out, or name another. The server "
+    "offers {offered}."
 )
 _NO_MECHANISM: Final = (
+    Row("Known here are {known}; `sasl mechs` says more. Nothing was sent.", error=UnknownMechanism),
     Row(
-        "The server offers nothing that this credential fits: a token needs XOAUTH2 or OAUTHBEARER there, a password "
-        "SCRAM, PLAIN or a login command. Some offer them under TLS only. `sasl mechs` lists what is known here."
+        "This port takes no logins, or none before TLS: {ports}.",
+        facts=(("protocol", "smtp"), ("offered", ())),
+    ),
+    Row(
+        "The server offers nothing that a token fits: it needs XOAUTH2 or OAUTHBEARER there. Some offer them under TLS "
+        "only.",
+        facts=(("token", True),),
+    ),
+    Row(
+        "The server offers nothing that this credential fits: a password needs SCRAM, PLAIN or a login command there, "
+        "a token XOAUTH2 or OAUTHBEARER. Some offer them under TLS only. `sasl mechs` lists what is known here."
+    ),
+)
+_NO_SECRET: Final = (
+    Row("Try later: the command said so, or took longer than --timeout.", kinds=("try_later", "command_timeout")),
+    Row(
+        "Look how the command is spelled, and run it by itself. It runs without a shell: no pipes, variables or ~ in "
+        "it.",
+        kinds=("command_not_run",),
+    ),
+    Row(
+        "Run the command by itself and see what it says: mostly somebody has to sign in again with it, or to unlock "
+        "something.",
+        kinds=("command_failed", "no_token"),
     ),
 )
 _NO_TOKEN: Final = (
-    Row("Try later: the token command said so, or took longer than --timeout.", kinds=("try_later", "command_timeout")),
-    Row("Look how the command is spelled; it runs without a shell.", kinds=("command_not_run",)),
-    Row(
-        "Run the command by itself and see what it says: mostly somebody has to sign in again with it.",
-        kinds=("command_failed", "no_token"),
-    ),
+    *_NO_SECRET,
     Row("Install it for the Python that runs this command.", kinds=("missing_extra",)),
     Row(
         "Sign in again and make a new file: the consent was withdrawn, has run out, or was used up elsewhere. For a "
@@ -335,15 +403,24 @@ _NO_TOKEN: Final = (
         "application-default login`, or a key of the service account)."
     ),
 )
+_NOT_TRIED: Final = (
+    *_NO_SECRET,
+    Row(
+        "Export the variable, or name the one that holds it: the option takes the name of a variable, not the secret "
+        "itself.",
+        error=NoSecret,
+        kinds=("variable_not_set",),
+    ),
+    Row("See `sasl login --help`. If it is about the password: " + _PASTED[0].lower() + _PASTED[1:], facts=_ODD),
+    Row("See `sasl login --help`."),
+)
 
 ROWS: Final[Mapping[type[SASLError], tuple[Row, ...]]] = {
-    AuthenticationFailed: _REFUSALS,
-    TemporaryFailure: _DELAYS,
     SASLError: _NO_TLS,
     ConnectionLost: _LOST,
     ProtocolError: _FAULTS,
     PolicyViolation: _FORBIDDEN,
     MechanismUnavailable: _NO_MECHANISM,
     TokenError: _NO_TOKEN,
-    UsageError: (Row("See `sasl login --help`."),),
+    UsageError: _NOT_TRIED,
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from sasl.errors import ConnectionLost, PolicyViolation, ProtocolError, SASLError, UsageError
 
 from ..binding import Library
-from .exits import NoSuchHost, Undecodable
+from .exits import NoSuchHost, Undecodable, Untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,24 +54,42 @@ def tls_context(ca: str | None, client_certificate: str | None, passphrase: Call
 
 
 @contextmanager
-def connect(target: Target, context: ssl.SSLContext, *, starttls: str, timeout: float) -> Iterator[Any]:
-    """Connect, begin TLS, and close at the end.
+def connect(
+    library: AnyLibrary, target: Target, context: ssl.SSLContext, *, timeout: float, **settings: Any
+) -> Iterator[Any]:
+    """Connect, under TLS if it begins with the connection, and close at the end.
 
-    `starttls` is "require", "prefer" or "never", for a protocol whose TLS does not begin with the connection.
-    `timeout` is in seconds, for each read and write.
-    Raises NoSuchHost, ConnectionLost, ProtocolError (of kind "certificate" or "tls" where TLS fails),
-    PolicyViolation where TLS is required and not to be had, TemporaryFailure where the server says so.
+    `timeout` is in seconds, for each read and write; `settings` are for the library's `open`.
+    Raises NoSuchHost, ConnectionLost, Untrusted, ProtocolError (of kind "tls" where TLS fails), TemporaryFailure where
+    the server says so.
     """
-    library = library_for(target.protocol)
     tls = context if target.implicit_tls else None
-    with _errors_of(library):
-        conn = library.open(target.host, target.port, tls=tls, timeout=timeout)
+    with errors_of(library):
+        conn = library.open(target.host, target.port, tls=tls, timeout=timeout, **settings)
     try:
-        if not target.implicit_tls and starttls != "never":
-            _start_tls(library, conn, context, required=starttls == "require")
         yield conn
     finally:
         library.close(conn)
+
+
+def start_tls(
+    library: AnyLibrary,
+    conn: Any,
+    context: ssl.SSLContext,
+    *,
+    required: bool,
+    see: Callable[[], object] = bool,
+) -> None:
+    """Begin TLS by STARTTLS, where the server offers it; `see` is called before.
+
+    Raises PolicyViolation where it does not and it is required, and as `connect` does.
+    """
+    with errors_of(library):
+        if library.offers_tls(conn):
+            see()
+            library.start_tls(conn, context)
+        elif required:
+            raise PolicyViolation("the server offers no STARTTLS, and TLS is required")
 
 
 def tls_facts(sock: socket.socket | None) -> Mapping[str, str] | None:
@@ -82,16 +100,8 @@ def tls_facts(sock: socket.socket | None) -> Mapping[str, str] | None:
     return {"version": sock.version() or "", "cipher": cipher[0] if cipher else ""}
 
 
-def _start_tls(library: AnyLibrary, conn: Any, context: ssl.SSLContext, *, required: bool) -> None:
-    with _errors_of(library):
-        if library.offers_tls(conn):
-            library.start_tls(conn, context)
-        elif required:
-            raise PolicyViolation("the server offers no STARTTLS, and TLS is required")
-
-
 @contextmanager
-def _errors_of(library: AnyLibrary) -> Iterator[None]:
+def errors_of(library: AnyLibrary) -> Iterator[None]:
     """Let what the library and the system raise leave as an error of ours."""
     try:
         yield
@@ -108,7 +118,7 @@ def _errors_of(library: AnyLibrary) -> Iterator[None]:
 def _explain(error: Exception) -> SASLError | None:
     """What an error of sockets or TLS means, or one of the library's parser; None for a bug."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ProtocolError(f"the server's certificate is not trusted: {error.verify_message}", kind="certificate")
+        return Untrusted(error.verify_code, error.verify_message)
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return ConnectionLost("the server ended the connection instead of beginning TLS", kind="tls")
     if isinstance(error, ssl.SSLError):

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
-from sasl.errors import TokenError, UsageError
+from sasl.errors import MechanismUnavailable, TokenError, UsageError
 from sasl.registry import lookup
+from sasl.secret import Secret
 from sasl.text import printable
+from sasl.value import value
 
 from ..deadline import alarm
-from .exits import TRY_LATER, Undecodable
+from .exits import TRY_LATER, NoSecret, Undecodable, UnknownMechanism
+from .screen import end_line
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
     from sasl.credentials import Credentials
+    from sasl.registry import Mechanism
 
     from ..deadline import Deadline
     from ..tokens.google import GoogleTokens, Request
 
 _LONGEST: Final = 65_536  # octets of a secret, as of a SASL message
+_LONGEST_NAME: Final = 100  # characters of a program's name
+_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")  # of a variable, as most are written
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,30 +52,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--authzid", metavar="Z", help="act as this user, with the URL's user's password")
 
 
-def obtain(arguments: argparse.Namespace, user: str | None, deadline: Deadline) -> Credentials:
-    """Return what to log in with; a `Bearer` of --token-command or --google is still to be resolved.
+@final
+@value
+class Plan:
+    """How to get what to log in with.
 
-    The mechanism asked for, if any, decides what is asked of the terminal. Commands and requests have the time that
-    the deadline shows when they begin; it begins anew when somebody has typed.
-    Raises UsageError, MechanismUnavailable for a mechanism that nobody provides, TokenError for a file of --google
-    that cannot be used.
+    Attributes:
+        kind: the type of the credentials.
+        obtain: gets them, by asking whoever has the secret. A command or a request has the time that the deadline
+            shows then; it begins anew when somebody has typed. Raises UsageError; TokenError for a file of --google
+            that cannot be used. A `Bearer` of --token-command or --google is still to be resolved.
+    """
+
+    kind: type
+    obtain: Callable[[Deadline], Credentials]
+
+
+def plan(arguments: argparse.Namespace, user: str | None) -> Plan:
+    """Return how to get what to log in with: all is checked that can be before anybody is asked for a secret.
+
+    The mechanism asked for, if any, decides what is asked of the terminal.
+    Raises UsageError, UnknownMechanism for a mechanism that nobody provides.
     """
     if arguments.google_subject is not None and arguments.google is None:
         raise UsageError("--google-subject wants the --google file of a service account")
     kind = _kind(arguments)
     if kind in _WITHOUT_SECRET:
-        return _WITHOUT_SECRET[kind](arguments.authzid, user)
+        return Plan(kind, lambda _deadline: _WITHOUT_SECRET[kind](arguments.authzid, user))
     if user is None:
         raise UsageError("the URL names no user: imaps://user@imap.example.com")
     if kind is Bearer:
-        return _bearer(arguments, user, deadline)
-    password = _password(arguments, user, deadline)
-    if kind is Password:
-        return Password(user, password, authzid=arguments.authzid)
-    if arguments.authzid is not None:
+        return Plan(kind, _bearer(arguments, user))
+    if kind is not Password and arguments.authzid is not None:
         raise UsageError(f"{kind.__name__} takes no --authzid")
-    own: Credentials = kind(user, password)  # of a plug-in
-    return own
+    password = _password(arguments, user)
+    if kind is Password:
+        return Plan(kind, lambda deadline: Password(user, password(deadline), authzid=arguments.authzid))
+    return Plan(kind, lambda deadline: kind(user, password(deadline)))  # of a plug-in
+
+
+def obtain(arguments: argparse.Namespace, user: str | None, deadline: Deadline) -> Credentials:
+    """Return what to log in with, at once. Raises as `plan` does, and what it returns."""
+    return plan(arguments, user).obtain(deadline)
 
 
 _WITHOUT_SECRET: Final[Mapping[type, Callable[[str | None, str | None], Credentials]]] = {
@@ -77,29 +102,51 @@ _WITHOUT_SECRET: Final[Mapping[type, Callable[[str | None, str | None], Credenti
 }
 
 
-def _bearer(arguments: argparse.Namespace, user: str, deadline: Deadline) -> Bearer:
+def _bearer(arguments: argparse.Namespace, user: str) -> Callable[[Deadline], Credentials]:
     if arguments.authzid is not None:
         raise UsageError("a token has no --authzid: the user in the URL is the mailbox to open")
     if arguments.google is not None:
-        return Bearer(user, _google(arguments, user, deadline))
+        return lambda deadline: Bearer(user, _google(arguments, user, deadline))
     if arguments.token_command is not None:
-        return Bearer(user, CommandToken(arguments.token_command, deadline))
+        words = _words(arguments.token_command, "--token-command")
+        return lambda deadline: Bearer(user, CommandToken(words, deadline))
     if arguments.token_env is not None:
-        return Bearer(user, _variable(arguments.token_env))
-    return Bearer(user, _ask_untimed(f"Access token for {printable(user)}: ", deadline))
+        token = Secret(_variable(arguments.token_env, "--token-env"))
+        return lambda _deadline: Bearer(user, token)
+    check_terminal()
+    return lambda deadline: Bearer(user, _ask_untimed(f"Access token for {printable(user)}: ", deadline))
+
+
+def _password(arguments: argparse.Namespace, user: str) -> Callable[[Deadline], str]:
+    if arguments.password_env is not None:
+        password = Secret(_variable(arguments.password_env, "--password-env"))
+        return lambda _deadline: password.reveal()
+    if arguments.password_command is not None:
+        words = _words(arguments.password_command, "--password-command")
+        return lambda deadline: _password_of(words, deadline)
+    check_terminal()
+    return lambda deadline: _ask_untimed(f"Password for {printable(user)}: ", deadline)
+
+
+def _password_of(words: list[str], deadline: Deadline) -> str:
+    try:
+        return _output(words, deadline.left(), "--password-command")
+    except TokenError as error:
+        failure = NoSecret(str(error), error.code or "command_failed")
+    raise failure
 
 
 @final
 class CommandToken:
     """Asks a command for a token, anew each time."""
 
-    def __init__(self, command: str, deadline: Deadline) -> None:
-        self._words = _words(command)
+    def __init__(self, words: list[str], deadline: Deadline) -> None:
+        self._words = words
         self._deadline = deadline
 
     def token(self, *, stale: str | None = None) -> AccessToken:  # noqa: ARG002 -- the command is not told
         """Run the command. Raises TokenError if that gives no token."""
-        return AccessToken(_output(self._words, self._deadline.left(), "token command"))
+        return AccessToken(_output(self._words, self._deadline.left(), "--token-command"))
 
 
 def _kind(arguments: argparse.Namespace) -> type:
@@ -107,7 +154,7 @@ def _kind(arguments: argparse.Namespace) -> type:
 
     What takes neither a password nor a token is made of what the option for a password gives.
     """
-    wanted = Password if arguments.mechanism is None else lookup(arguments.mechanism).credentials
+    wanted = Password if arguments.mechanism is None else _row(arguments.mechanism).credentials
     if arguments.token_env is not None or arguments.token_command is not None or arguments.google is not None:
         return Bearer
     if arguments.password_env is None and arguments.password_command is None:
@@ -141,63 +188,73 @@ class _Timely:
             return self._send(*arguments, **named)
 
 
-def _password(arguments: argparse.Namespace, user: str, deadline: Deadline) -> str:
-    if arguments.password_env is not None:
-        return _variable(arguments.password_env)
-    if arguments.password_command is None:
-        return _ask_untimed(f"Password for {printable(user)}: ", deadline)
+def _row(name: str) -> Mechanism:
     try:
-        return _output(_words(arguments.password_command), deadline.left(), "password command")
-    except TokenError as error:
-        failure = str(error)
-    raise UsageError(failure)
+        return lookup(name)
+    except MechanismUnavailable as error:
+        failure = UnknownMechanism(str(error), mechanism=error.mechanism)
+    raise failure
 
 
-def _variable(name: str) -> str:
-    """Read a variable. Its name is not shown: somebody may have written the secret itself there."""
-    value = decode_line(os.fsencode(os.environ.get(name, "")))
-    if value is None:
-        raise Undecodable("the environment variable for the secret does not hold UTF-8")
-    if not value:
-        raise UsageError("the environment variable for the secret is not set, or is empty")
-    return value
+def _variable(name: str, option: str) -> str:
+    """Read a variable. What does not look like the name of one is not shown: it may be the secret itself."""
+    text = decode_line(os.fsencode(os.environ.get(name, "")))
+    shown = f"the variable {name} of {option}" if _NAME.fullmatch(name) else f"the variable that {option} names"
+    if text is None:
+        raise Undecodable(f"{shown} does not hold UTF-8")
+    if not text:
+        raise NoSecret(f"{shown} is not set, or is empty", "variable_not_set")
+    return text
 
 
-def _words(command: str) -> list[str]:
+def _words(command: str, option: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError:
         words = []
     if not words:
-        raise UsageError("the command for the secret is empty, or a quote in it is not closed")
+        raise NoSecret(f"the command of {option} is empty, or a quote in it is not closed", "command_not_run")
     return words
 
 
-def _output(words: list[str], timeout: float, source: str) -> str:
+def _called(words: list[str], option: str) -> str:
+    """Return how a command is named. One word that is no path may be the secret itself."""
+    named = len(words) > 1 or "/" in words[0]
+    return f"{option} ({printable(words[0], limit=_LONGEST_NAME)})" if named else option
+
+
+def _output(words: list[str], timeout: float, option: str) -> str:
     """Run a command without a shell and return the first line that it prints.
 
     Raises TokenError: retryable if it ends with 75 (sysexits.h) or takes too long, needs_user for any other exit
     code: somebody has to look at what it said on stderr.
     """
+    source = _called(words, option)
     try:
         status, line = _first_line(words, timeout)
     except TimeoutError:
-        failure = TokenError(f"the {source} took too long", code="command_timeout", retryable=True)
+        failure = TokenError(f"{source} took too long", code="command_timeout", retryable=True)
     except (OSError, ValueError) as error:
-        failure = TokenError(f"the {source} cannot run: {type(error).__name__}", code="command_not_run")
+        failure = TokenError(f"{source} cannot run: {_why(error)}", code="command_not_run")
     else:
         text = decode_line(line)
         if not status and text:
             return text
-        failure = TokenError(f"the {source} printed no text in UTF-8 on its first line", code="no_token")
+        failure = TokenError(f"{source} printed no text in UTF-8 on its first line", code="no_token")
         if status:
             failure = TokenError(
-                f"the {source} failed with exit code {status}",
+                f"{source} failed with exit code {status}",
                 code="try_later" if status == TRY_LATER else "command_failed",
                 retryable=status == TRY_LATER,
                 needs_user=status != TRY_LATER,
             )
     raise failure
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such program"
+    return str(error.strerror) if isinstance(error, OSError) else "it holds a NUL"
 
 
 def _first_line(words: list[str], timeout: float) -> tuple[int, bytes]:
@@ -234,12 +291,17 @@ def _ask_untimed(prompt: str, deadline: Deadline) -> str:
     return secret
 
 
-def ask(prompt: str) -> str:
-    """Ask the terminal for a secret, without echo. Raises UsageError where there is no terminal."""
+def check_terminal() -> None:
+    """Raise UsageError where there is no terminal to ask."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
             "no credential: name one of --password-env, --password-command, --token-env, --token-command, --google"
         )
+
+
+def ask(prompt: str) -> str:
+    """Ask the terminal for a secret, without echo. Raises UsageError where there is no terminal."""
+    check_terminal()
     import getpass
     import warnings
 
@@ -248,6 +310,7 @@ def ask(prompt: str) -> str:
         try:
             secret = getpass.getpass(prompt)
         except (EOFError, getpass.GetPassWarning):
+            end_line()
             secret = ""
         except UnicodeError:
             secret = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 import json
 import poplib
+import ssl
 import textwrap
 import time
 from contextlib import ExitStack
@@ -28,12 +29,11 @@ from ..binding import connect, log_in
 from ..documents import replace_file
 from ..session import Session
 from . import exits
-from .advice import advice
+from .advice import Facts, advice
 from .mechs import print_table
 
 if TYPE_CHECKING:
     import argparse
-    import ssl
     from collections.abc import Callable, Mapping
 
     from sasl.credentials import Credentials, Token
@@ -58,6 +58,7 @@ _NUMBERS: Final = ("turns", "milliseconds")
 _USER: Final = "alice"
 _TIMEOUT: Final = 10.0  # seconds
 _WIDTH: Final = 100
+_BOUND: Final = "TLS 1.2"
 _ERRORS: Final = (SASLError, OSError, imaplib.IMAP4.error, poplib.error_proto)
 
 
@@ -122,18 +123,22 @@ _LIBRARIES: Mapping[str, Library[Any, Any]] = {
 def _connect(library: Library[Any, Any], stage: _Stage, context: ssl.SSLContext, over: str) -> Any:
     """Return a block with a connection of the standard library's, over TLS or STARTTLS."""
     server: Endpoint = getattr(stage.servers, library.service)
-    if over == "TLS":
+    if over != "STARTTLS":
         return connect(library, server.host, server.tls_port, tls=context, timeout=_TIMEOUT)
     return connect(library, server.host, server.port, starttls=context, timeout=_TIMEOUT)
 
 
 def _plan(servers: Servers) -> list[tuple[str, str]]:
-    """Every mechanism that the servers offer over TLS, and the strongest without certificate over STARTTLS too."""
-    channel = Channel(tls=True, loopback=True, bindings={"tls-server-end-point": b""})
+    """Every mechanism that the servers offer over TLS, and the strongest without certificate over STARTTLS too.
+
+    Those with channel binding go over TLS 1.2: under TLS 1.3 Python's ssl has not what clients bind to by default.
+    """
+    channel = Channel(tls=True, loopback=True, bindings={"tls-unique": b""})
     offered = offer(channel, _policy(), servers.verifier.answers)
     names = [name for name in offered if lookup(name).client is not None and lookup(name).credentials in _CREDENTIALS]
-    strongest = next(name for name in names if lookup(name).credentials is not External)
-    return [*((name, "TLS") for name in names), (strongest, "STARTTLS")]
+    free = [name for name in names if lookup(name).twin is None]
+    strongest = next(name for name in free if lookup(name).credentials is not External)
+    return [*((name, "TLS" if name in free else _BOUND) for name in names), (strongest, "STARTTLS")]
 
 
 def _policy() -> Policy:
@@ -158,6 +163,9 @@ def _login(protocol: str, stage: _Stage, name: str, over: str) -> Row:
         kind = lookup(name).credentials
         credentials = _CREDENTIALS[kind](stage)
         context = stage.with_certificate if kind is External else stage.context
+        if over == _BOUND:
+            context = stage.servers.client_context()
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
         with _connect(library, stage, context, over) as conn:
             begun = time.perf_counter()
             log_in(library, conn, credentials, mechanism=name, policy=_policy())
@@ -205,7 +213,7 @@ def _show_refusal(stage: _Stage) -> bool:
         f"{exits.public_name(error)}, which is an imaplib.IMAP4.error too: kind {error.kind!r}, "
         f"new_token_may_help {error.new_token_may_help}.",
     )
-    _explain("what to do", advice(error, host=servers.imap.host, token=True, tls=True))
+    _explain("what to do", advice(error, Facts(host=servers.imap.host, token=True, tls=True)))
     return True
 
 

@@ -12,6 +12,7 @@ from sasl.errors import (
     PolicyViolation,
     ProtocolError,
     SASLError,
+    ServerBusy,
     TemporaryFailure,
     TokenError,
     UsageError,
@@ -19,6 +20,8 @@ from sasl.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from .certificate import Certificate
 
 DONE: Final = 0
 USAGE: Final = 64
@@ -45,6 +48,65 @@ class NoSuchHost(ConnectionLost):
 
 
 @final
+class Untrusted(ProtocolError):
+    """The server's certificate is not one to trust.
+
+    Attributes:
+        why: "expired", "early", "name" (it is for another host), "issuer" (nobody vouches for it) or "other".
+        certificate: what was shown, where it could be had.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"the server's certificate is not trusted: {message}", kind="certificate")
+        self.why = _REASONS.get(code, "other")
+        self.certificate: Certificate | None = None
+
+
+# What OpenSSL's X509_V_ERR_... mean (x509_vfy.h).
+_REASONS: Final[Mapping[int, str]] = {
+    9: "early",
+    10: "expired",
+    18: "issuer",
+    19: "issuer",
+    20: "issuer",
+    21: "issuer",
+    62: "name",
+    64: "name",
+}
+
+
+@final
+class OtherProtocol(ProtocolError):
+    """Something else answers at the port.
+
+    Attributes:
+        speaks: what.
+    """
+
+    def __init__(self, speaks: str, wanted: str, line: str) -> None:
+        super().__init__(f"the server does not speak {wanted} but {speaks}: {line}", server_text=line)
+        self.speaks = speaks
+
+
+@final
+class NoSecret(UsageError):
+    """The variable or the command that was named gives no secret.
+
+    Attributes:
+        code: why, as for a TokenError.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@final
+class UnknownMechanism(MechanismUnavailable):
+    """Nobody here knows the mechanism that was asked for."""
+
+
+@final
 class Misconfigured(UsageError):
     """What a file or a folder of settings holds cannot be used."""
 
@@ -61,8 +123,12 @@ _FAMILIES: Final[Mapping[type, tuple[int, str]]] = {
     Misconfigured: (POLICY, "cannot try"),
     CannotListen: (UNAVAILABLE, "failed"),
     NoSuchHost: (NO_HOST, "no connection"),
+    Untrusted: (PROTOCOL, "no connection"),
+    OtherProtocol: (PROTOCOL, "wrong port"),
+    UnknownMechanism: (UNAVAILABLE, "cannot try"),
     MechanismUnavailable: (UNAVAILABLE, "no mechanism"),
     ConnectionLost: (IO, "no connection"),
+    ServerBusy: (TRY_LATER, "not now"),
     TemporaryFailure: (TRY_LATER, "not now"),
     ProtocolError: (PROTOCOL, "the server is at fault"),
     AuthenticationFailed: (REFUSED, "refused"),
@@ -95,8 +161,8 @@ def public_name(error: SASLError) -> str:
 
 
 def kind(error: SASLError) -> str | None:
-    """Return the class of a refusal; for a token that could not be had, the code that says why."""
-    return error.code if isinstance(error, TokenError) else error.kind
+    """Return the class of a refusal; for a secret that could not be had, the code that says why."""
+    return error.code if isinstance(error, TokenError | NoSecret) else error.kind
 
 
 def _family(error: SASLError) -> tuple[int, str]:

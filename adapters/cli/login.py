@@ -6,31 +6,42 @@ import logging
 import math
 import sys
 from argparse import ArgumentTypeError
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import ExitStack, contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
-from sasl.errors import Cancelled, ConnectionLost, PolicyViolation, SASLError
+from sasl.credentials import Bearer, Password
+from sasl.errors import (
+    Cancelled,
+    ConnectionLost,
+    MechanismUnavailable,
+    PolicyViolation,
+    ProtocolError,
+    SASLError,
+    ServerNotProven,
+    UsageError,
+)
 from sasl.policy import Policy
 from sasl.text import printable
 
-from ..binding import log_in
+from ..binding import log_in, timeout_error
 from ..deadline import Deadline, alarm
 from ..session import with_new_token
-from . import credentials, exits, url
-from .connection import connect, library_for, tls_context, tls_facts
+from . import credentials, look, screen, url
+from .connection import tls_context
 from .outcome import Outcome
 
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from sasl.credentials import Credentials
     from sasl.policy import Choice
 
     from ..binding.login import LoginOptions
     from ..wire.client import Client
-    from .connection import AnyLibrary
+    from .look import Visit
     from .url import Target
 
 _EPILOG: Final = """\
@@ -44,11 +55,16 @@ examples:
   sasl login imaps://me%40gmail.com@imap.gmail.com --token-command "oama access me@gmail.com" --json
   sasl login imaps://me%40gmail.com@imap.gmail.com --google application_default_credentials.json
 
---json prints one object: ok, protocol, host, port, mechanism, tls {version, cipher}, turns, initial_response,
-server_text, error {type, kind, detail, advice}. The exit code says what became of it: see `sasl --help`.
+The server is looked at before anybody is asked for the password: TLS, its certificate, what it offers.
+
+--json prints one object: ok, protocol, host, port, user, mechanism, fallback (whose refusal was gone on from), offered
+[names], tls {version, cipher}, certificate {subject, issuer, names, not_before, not_after, sha256}, turns,
+initial_response, milliseconds, server_text, response_code, new_token_may_help, error {type, kind, detail, advice},
+exit. The exit code says what became of it: see `sasl --help`.
 """
 _LONGEST_GOODBYE: Final = 5.0  # seconds
 _LONGEST_TIMEOUT: Final = 86_400.0  # seconds
+_LONGEST_PAUSE: Final = 20.0  # seconds for which a connection is kept while somebody types; servers wait for a minute
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +83,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tls.add_argument("--no-starttls", action="store_true", help="begin no TLS; only with --allow-plaintext")
     tls.add_argument(
         "--allow-plaintext", action="store_true", help="send the credential even where TLS is not to be had"
+    )
+    parser.add_argument("--ehlo-name", metavar="N", help="what SMTP's EHLO calls this machine (default: [127.0.0.1])")
+    parser.add_argument(
+        "--no-fallback", action="store_true", help="try no other mechanism after a refusal that is not about the secret"
+    )
+    parser.add_argument(
+        "--no-prepare", action="store_true", help="take the password as it is typed, without SASLprep (RFC 4013)"
     )
     parser.add_argument("--no-initial-response", action="store_true", help="never send one with the command")
     parser.add_argument(
@@ -93,104 +116,181 @@ def run(arguments: argparse.Namespace) -> int:
     except SASLError as error:
         outcome.error = error
     except KeyboardInterrupt:
+        screen.end_line()  # behind the ^C
         outcome.error = Cancelled("interrupted")
     if arguments.json:
-        print(outcome.as_json())
-    else:
-        outcome.print_facts()
+        screen.print_line(outcome.as_json(), file=sys.stdout)
+        return outcome.exit
+    outcome.print_facts()
+    if sys.stdout is not None:
         sys.stdout.flush()  # before stderr, where both are one terminal
-        outcome.print_error()
-    return exits.DONE if outcome.error is None else exits.code(outcome.error)
+    outcome.print_error()
+    return outcome.exit
 
 
 def _log_in(arguments: argparse.Namespace, outcome: Outcome) -> None:
     target = outcome.target = url.parse(arguments.url)
     if arguments.no_starttls and not (arguments.allow_plaintext or target.implicit_tls):
         raise PolicyViolation("--no-starttls sends the credential in the clear: it wants --allow-plaintext as well")
+    plan = credentials.plan(arguments, target.user)
+    outcome.token = plan.kind is Bearer
+    outcome.authzid = arguments.authzid is not None
     deadline = Deadline(arguments.timeout)
     attempt = _Attempt(arguments, target, outcome, deadline)
     deadline.restart()  # a passphrase may have been typed
-    given = credentials.obtain(arguments, target.user, deadline)
-    outcome.token = given.is_token
-    outcome.authzid = arguments.authzid is not None
-    with_new_token(given, attempt)
+    try:
+        attempt.look(plan.kind)
+        with_new_token(plan.obtain(deadline), attempt)
+    finally:
+        attempt.close()
 
 
 class _Attempt:
-    """One login on a connection of its own. What is learnt on the way goes into the outcome."""
+    """One login on a connection of its own. What is learnt on the way goes into the outcome.
+
+    The first connection is opened before anybody is asked for the credential.
+    """
 
     def __init__(self, arguments: argparse.Namespace, target: Target, outcome: Outcome, deadline: Deadline) -> None:
         self._target = target
-        self._library = library_for(target.protocol)
         self._outcome = outcome
         self._tried = False
         self._deadline = deadline
+        self._says = not arguments.json
+        self._open = ExitStack()
+        self._visit: Visit | None = None
+        self._since = 0.0
         self._context: ssl.SSLContext = tls_context(
             arguments.ca, arguments.client_cert, lambda: credentials.ask("Passphrase of the client's key: ")
         )
+        self._name: str | None = arguments.ehlo_name
         self._starttls = "require"
         if arguments.allow_plaintext:
             self._starttls = "never" if arguments.no_starttls else "prefer"
+        self._mechanism: str | None = arguments.mechanism
+        self._policy = _policy(arguments)
         self._options: LoginOptions = {
-            "mechanism": arguments.mechanism,
+            "mechanism": self._mechanism,
             "initial_response": False if arguments.no_initial_response else None,
-            "policy": Policy(
-                plaintext="always" if arguments.allow_plaintext else "never",
-                allow=() if arguments.mechanism is None else (arguments.mechanism,),
-                pin=arguments.pin,
-            ),
+            "policy": self._policy,
             "options": dict(arguments.option),
         }
 
+    def look(self, kind: type) -> None:
+        """Connect, and see whether the server offers anything for credentials of that kind."""
+        visit = self._connect()
+        if kind in _STAND_INS:
+            stand_in, channel = _STAND_INS[kind](self._target.user), visit.library.channel(visit.conn)
+            visit.offer.choose(stand_in, policy=self._policy, channel=channel, mechanism=self._mechanism)
+
     def __call__(self, ready: Credentials) -> None:
-        """Connect and log in."""
+        """Log in; on a new connection where the first one has been used, or has waited for long."""
         self._outcome.second_token = self._tried
         self._tried = True
-        seconds = self._deadline.left()
+        visit = self._visit
+        if visit is None or monotonic() - self._since > _LONGEST_PAUSE:
+            visit = self._connect()
+        self._outcome.note(ready)
         try:
-            with (
-                alarm(seconds),
-                connect(self._target, self._context, starttls=self._starttls, timeout=seconds) as conn,
-            ):
-                self._outcome.connected = True
-                tls = self._outcome.tls = tls_facts(conn.sock)
-                _log.debug("connected with %s", f"{tls['version']} {tls['cipher']}" if tls else "no TLS")
-                self._authenticate(conn, ready)
-                _take_leave(self._library, conn, self._deadline)
+            with self._timed("to log in"):
+                self._authenticate(visit, ready)
+            _take_leave(visit, self._deadline)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        self._visit = None
+        self._open.close()
+
+    def _connect(self) -> Visit:
+        self.close()
+        with self._timed("to answer"):
+            opening = look.visit(
+                self._target,
+                self._context,
+                starttls=self._starttls,
+                timeout=self._deadline.left(),
+                name=self._name,
+            )
+            visit = self._visit = self._open.enter_context(opening)
+        self._since = monotonic()
+        self._outcome.look = visit.look
+        return visit
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        """Limit the time that the body takes, and say what is waited for."""
+        begun = monotonic()
+        waiting = f"{self._target.host} port {self._target.port} {what}"
+        try:
+            with screen.told_what_takes_long(waiting, wanted=self._says), alarm(self._deadline.left()):
+                yield
             return
         except TimeoutError:  # between two steps; in one of them it is a ConnectionLost already
-            failure = ConnectionLost("the server did not answer in time")
-        except ConnectionLost as error:
-            failure = error
-        if failure.kind is None and not self._deadline.left():
-            failure.kind = "timeout"
+            failure: SASLError = timeout_error()
+        except ServerNotProven:
+            raise
+        except (ConnectionLost, MechanismUnavailable, ProtocolError, UsageError) as error:
+            failure = self._explain(error)
+        finally:
+            self._outcome.milliseconds += round((monotonic() - begun) * 1000)
         raise failure
 
-    def _authenticate(self, conn: Any, ready: Credentials) -> None:
+    def _explain(self, error: SASLError) -> SASLError:
+        """Return what an error means: where the time is over, the alarm may have rung wherever this side was."""
+        if self._deadline.left():
+            return error
+        if isinstance(error, ConnectionLost):
+            error.kind = error.kind or "timeout"
+            return error
+        late = timeout_error()
+        late.mechanism = error.mechanism
+        return late
+
+    def _authenticate(self, visit: Visit, ready: Credentials) -> None:
         outcome = self._outcome
         wires: list[Client] = []
 
         def watch(choice: Choice, wire: Client) -> None:
             outcome.mechanism = choice.name
+            outcome.fallback = choice.fallback
             wires.append(wire)
-            for name, reason in choice.passed_over.items():
-                _log.debug("passed over %s: %s", name, reason)
+            _log.debug("chose %s of %s", choice.name, " ".join(visit.look.offered) or "no mechanisms")
 
         try:
             options: LoginOptions = {**self._options, "watch": watch}
-            log_in(self._library, conn, ready, **options)
+            log_in(visit.library, visit.conn, ready, **options)
         finally:
             for wire in wires:
                 outcome.turns = wire.turns
                 outcome.initial_response = wire.initial_response
                 outcome.server_text = wire.server_text
+                outcome.revealed = wire.exchange.revealed
 
 
-def _take_leave(library: AnyLibrary, conn: Any, deadline: Deadline) -> None:
+_STAND_INS: Final[Mapping[type, Callable[[str | None], Credentials]]] = {
+    Password: lambda user: Password(user or "", "stands in"),
+    Bearer: lambda user: Bearer(user or "", "stands-in"),
+}
+"""What a server's offer is tried with before the credential is there."""
+
+
+def _policy(arguments: argparse.Namespace) -> Policy:
+    return Policy(
+        plaintext="always" if arguments.allow_plaintext else "never",
+        allow=() if arguments.mechanism is None else (arguments.mechanism,),
+        pin=arguments.pin,
+        fallback=not arguments.no_fallback,
+        prepare=not arguments.no_prepare,
+    )
+
+
+def _take_leave(visit: Visit, deadline: Deadline) -> None:
     """End the session as the protocol wants it. It is no matter if that fails: the login is what was asked for."""
     try:
         with alarm(min(_LONGEST_GOODBYE, deadline.left())):
-            library.leave(conn)
+            visit.library.leave(visit.conn)
     except Exception:
         pass
 

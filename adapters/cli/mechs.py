@@ -20,7 +20,7 @@ examples:
 
 The strongest comes first, and of what a server offers it is the one that is used, for a credential of the kind that it
 takes. A -PLUS one wants a connection that gives channel-binding data, and what is sent "in the clear" wants TLS.
-`sasl login --trace` says which one was used, and why the others were not. Other packages add mechanisms by an entry
+`sasl login --trace` says which one was used of those that the server offers. Other packages add mechanisms by an entry
 point in the group "sasl.mechanisms".
 """
 _HEADINGS: Final = ("mechanism", "sides", "takes", "speaks first", "sent", "rank", "notes")

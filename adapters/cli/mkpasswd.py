@@ -8,10 +8,11 @@ from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any, Final
 
 from sasl.base64 import encode
-from sasl.errors import MechanismUnavailable, UsageError
+from sasl.errors import MechanismUnavailable, SASLError, UsageError
 from sasl.hashes import HASHES
 from sasl.keys import ScramKeys
 from sasl.limits import DEFAULT_LIMITS
+from sasl.prep import is_prepared, prepare_or_keep, prepare_own
 from sasl.secret import Secret
 
 from . import exits
@@ -27,8 +28,11 @@ examples:
   sasl mkpasswd --scheme scram-sha-512 --format rfc5803 --iterations 100000
   pass show mail/alice | sasl mkpasswd --scheme argon2id --format dovecot
 
-The password is typed twice on the terminal, without echo; without a terminal it is the first line of stdin. It has to
-be one that SASLprep (RFC 4013) can prepare. SCRAM stores the prepared form, Argon2id the password as it is.
+The password is typed twice on the terminal, without echo; without a terminal it is the first line of stdin.
+
+Of a password that is not all ASCII there may be two forms: as it was typed, and as SASLprep (RFC 4013) prepares it.
+Clients of SCRAM should prepare. Dovecot keeps passwords as they were typed, and so do the format dovecot, Argon2id, and
+--no-prepare; the other formats are of the prepared form. Where the two differ, a warning says who is left out.
 
 formats, and the schemes that their programs know:
   dovecot     scram-sha-1, scram-sha-256, argon2id    {SCRAM-SHA-256}4096,SALT,KEY,KEY  {ARGON2ID}$argon2id$...
@@ -42,12 +46,19 @@ Whoever reads what is printed can try out passwords: keep it where only the serv
 try dearer, and each login too: for the client with SCRAM, for the server where the password comes in the clear.
 
 69 is argon2id where the installed cryptography is older than 44, or its OpenSSL older than 3.2; 65 a password that is
-not UTF-8; 64 one that is empty, that SASLprep refuses, or that was typed in two ways.
+not UTF-8; 64 one that is empty, that holds a control character, that SASLprep refuses (but see --no-prepare), or that
+was typed in two ways.
 """
 _ARGON2ID: Final = "argon2id"
 _SCRAM: Final = {mechanism.lower(): name for mechanism, name in HASHES.items()}
 _SCHEMES: Final = (*_SCRAM, _ARGON2ID)
 _FORMATS: Final = ("dovecot", "gsasl", "postgresql", "mongodb", "rfc5803", "phc")
+_CHANGED: Final = "warning: SASLprep changes or refuses this password"
+_LEFT_OUT: Final = {
+    True: f"{_CHANGED}: clients that do not prepare it cannot log in by SCRAM with these keys",
+    False: f"{_CHANGED}: clients that prepare it cannot log in by SCRAM with these keys, which are of what was typed",
+}
+"""What is said where the two forms of a password differ, if the keys are of the prepared one, and if not."""
 _LONGEST: Final = 65_536  # octets of a line, as of a SASL message
 _FEWEST: Final = DEFAULT_LIMITS.min_iterations
 _MOST: Final = DEFAULT_LIMITS.max_iterations  # a client may refuse more
@@ -83,6 +94,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_iterations,
         help=f"of PBKDF2, for SCRAM: {_FEWEST} to {_MOST} (default: {_FEWEST})",
     )
+    parser.add_argument(
+        "--no-prepare",
+        action="store_true",
+        help="take the password as it was typed, whatever SASLprep makes of it (as the format dovecot does)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -93,7 +109,10 @@ def run(arguments: argparse.Namespace) -> int:
     _check(scheme, form, arguments.iterations)
     iterations = _FEWEST if arguments.iterations is None else arguments.iterations
     password = Secret(_password())
-    stored = _argon2id(password, form) if scheme == _ARGON2ID else _scram(password, scheme, form, iterations)
+    if scheme == _ARGON2ID:
+        stored = _argon2id(password, form)
+    else:
+        stored = _scram(password, scheme, form, iterations, prepare=form != "dovecot" and not arguments.no_prepare)
     if arguments.json or form == "mongodb":
         import json
 
@@ -115,14 +134,28 @@ def _check(scheme: str, form: str, iterations: int | None) -> None:
         raise UsageError(f"the format {form} is for scram-sha-256")
 
 
-def _scram(password: Secret, scheme: str, form: str, iterations: int) -> Any:
-    keys = ScramKeys.derive(password, _SCRAM[scheme], iterations=iterations)
+def _scram(password: Secret, scheme: str, form: str, iterations: int, *, prepare: bool) -> Any:
+    kept = prepare_or_keep(password)  # refuses what no client could send
+    fails = kept == password and not is_prepared(password.reveal()) and not _prepares(password)
+    if fails and prepare:
+        raise UsageError("SASLprep (RFC 4013) refuses this password; --no-prepare takes it as it was typed")
+    keys = ScramKeys.derive(password, _SCRAM[scheme], iterations=iterations, prepare=prepare)
+    if fails or kept != password:
+        print(f"sasl: {_LEFT_OUT[prepare]}", file=sys.stderr)
     return getattr(keys, form)()
+
+
+def _prepares(password: Secret) -> bool:
+    try:
+        prepare_own(password, stored=True)
+    except SASLError:
+        return False  # its frames hold the password
+    return True
 
 
 def _argon2id(password: Secret, form: str) -> str:
     """Return the PHC string; Dovecot wants its scheme before it. Raises MechanismUnavailable where it cannot be had."""
-    ScramKeys.derive(password, iterations=1)  # refuses what no client could send
+    prepare_or_keep(password)  # refuses what no client could send
     salt = os.urandom(_SALT)
     argon2id = _argon2id_with(salt)
     if argon2id is None:
@@ -161,7 +194,10 @@ def _password() -> str:
 
 
 def _first_line() -> str:
-    password = decode_line(sys.stdin.buffer.readline(_LONGEST))
+    line = sys.stdin.buffer.readline(_LONGEST + 1)
+    if len(line) > _LONGEST:
+        raise UsageError(f"the first line of stdin has more than {_LONGEST} octets")
+    password = decode_line(line)
     if password is None:
         raise Undecodable("the first line of stdin is not UTF-8")
     if not password:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from sasl.errors import SASLError, UsageError
+from sasl.value import replace
 
 from ..documents import replace_file, unique_members
 from ..reference import token_endpoint
@@ -66,6 +67,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-dir", metavar="DIR", type=_path, help="keep the CA and the certificate here, and use them again"
     )
+    parser.add_argument(
+        "--any-port",
+        action="store_true",
+        help="do not compare the port that OAUTHBEARER names: for clients that come through a mapped one",
+    )
     parser.add_argument("--users", metavar="FILE", type=_path, help="a JSON object of names and passwords")
 
 
@@ -73,11 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes; return 130 for SIGINT and 0 for the others."""
     users = USERS if arguments.users is None else _read_users(arguments.users)
     named = {name: port for name in (*_MAIL, "http") if (port := getattr(arguments, name)) is not None}
-    number = asyncio.run(_serve(named or dict.fromkeys((*_MAIL, "http"), 0), users, arguments.tls_dir))
+    settings = replace(_SETTINGS, check_port=not arguments.any_port)
+    number = asyncio.run(_serve(named or dict.fromkeys((*_MAIL, "http"), 0), users, arguments.tls_dir, settings))
     return exits.INTERRUPTED if number == signal.SIGINT else exits.DONE
 
 
-async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Path | None) -> int:
+async def _serve(
+    ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Path | None, settings: Settings = _SETTINGS
+) -> int:
     """Serve at these ports, say so, and return the signal that ended it."""
     async with AsyncExitStack() as stack:
         ending = stack.enter_context(_first_signal())
@@ -92,7 +101,7 @@ async def _serve(ports: Mapping[str, int], users: Mapping[str, str], tls_dir: Pa
                 endpoint = stack.enter_context(token_endpoint.running(host=_HOST, port=ports["http"]))
             checks = endpoint.checks(verifier)
             http = {"http": {"url": endpoint.url, "credentials": _credentials(endpoint, users, temporary)}}
-        listening = Listening(_HOST, ports, checks, _SETTINGS, server_context(directory), kept=0)
+        listening = Listening(_HOST, ports, checks, settings, server_context(directory), kept=0)
         stack.push_async_callback(listening.stop)
         ready: dict[str, Any] = {}
         for name in filter(ports.__contains__, _MAIL):
@@ -156,7 +165,7 @@ def _verifier(users: Mapping[str, str]) -> tuple[Verifier, Mapping[Any, str]]:
         return verifier, known_tokens(users, {}, verifier)
     except SASLError:
         pass
-    raise exits.Misconfigured("--users: SASLprep (RFC 4013) refuses a name or a password, or leaves nothing of it")
+    raise exits.Misconfigured("--users: SASLprep refuses a name, or a password is empty or holds a control character")
 
 
 def _credentials(endpoint: TokenEndpoint, users: Mapping[str, str], directory: Path) -> str:

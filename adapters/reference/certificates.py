@@ -16,6 +16,7 @@ from sasl.value import value
 
 from ..documents import replace_file
 from ..verifiers.certificate import SMTP_UTF8_MAILBOX
+from .exporter import Exporters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +70,20 @@ def keep(directory: Path) -> None:
     from here, OSError if the directory cannot be used.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_our_own(directory):
+        raise UsageError("it is another user's, or others may write into it: the key in it would be theirs, too")
     with _lock(directory):
         if not _is_good(directory):
             issue().write(directory)
+
+
+def _is_our_own(directory: Path) -> bool:
+    """Whether nobody else can have put a key there: directory and files are ours, and only we write into it."""
+    if not hasattr(os, "geteuid"):
+        return True  # Windows says who may what in another way
+    about = directory.stat()
+    files = [path.lstat() for name in ("ca.pem", "server.pem", "server.key") if (path := directory / name).exists()]
+    return not about.st_mode & 0o022 and all(each.st_uid == os.geteuid() for each in (about, *files))
 
 
 def issue() -> Certificates:
@@ -202,9 +214,11 @@ class ServerContext(ssl.SSLContext):
 
     Attributes:
         certificate: DER.
+        exporters: for the keying material of its connections; None where there is none.
     """
 
     certificate: bytes
+    exporters: Exporters | None = None
 
 
 def server_context(directory: Path, *, clients: Authority | None = None) -> ServerContext:
@@ -212,6 +226,12 @@ def server_context(directory: Path, *, clients: Authority | None = None) -> Serv
 
     With `clients`, a client may show a certificate of that CA; one without a certificate connects all the same.
     """
+    context = _server_context(directory, clients)
+    context.exporters = Exporters(context, lambda: _server_context(directory, clients))
+    return context
+
+
+def _server_context(directory: Path, clients: Authority | None) -> ServerContext:
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(directory / "server.pem", directory / "server.key", password="")  # never asks for one

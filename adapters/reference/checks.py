@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Checks(Protocol):
     """A verifier that says which questions it serves.
 
-    It may also have a method `options(row)`, which returns by name what the server script of a row is told: SCRAM of
-    its decoy, a plug-in of whatever it takes.
+    It may also say in `hashes` for which hashes it has the SCRAM keys of every user, and have a method `options(row)`,
+    which returns by name what the server script of a row is told: SCRAM of its decoy, a plug-in of whatever it takes.
     """
 
     @property
@@ -34,6 +34,12 @@ def options_for(verifier: Checks, row: Mechanism) -> Mapping[str, Any]:
     options = getattr(verifier, "options", None)
     told: Mapping[str, Any] = {} if options is None else options(row)
     return told
+
+
+def hashes_of(verifier: Checks) -> Collection[str] | None:
+    """Return the hashes that a verifier has the SCRAM keys of every user for; None, for any, where it does not say."""
+    hashes: Collection[str] | None = getattr(verifier, "hashes", None)
+    return hashes
 
 
 def known_options(row: Mechanism) -> frozenset[str]:

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from sasl.channel import Channel
-from sasl.errors import MechanismUnavailable, UsageError, place_of
+from sasl.errors import UsageError, place_of
 from sasl.exchange import State
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.policy import DEFAULT_POLICY, Policy, against, offer
-from sasl.registry import canonical, known_mechanisms, lookup
+from sasl.registry import canonical, known_mechanisms, loaded_row, lookup
 from sasl.secret import octets
 from sasl.settlement import settle_async
 from sasl.steps import CheckCertificate, Failure, Question, Success
@@ -29,7 +29,7 @@ from sasl.value import value
 from ..channel_binding import bindings
 from ..wire.line import Line, plain_line
 from .certificates import ServerContext
-from .checks import known_options, options_for
+from .checks import hashes_of, known_options, options_for
 
 if TYPE_CHECKING:
     import ssl
@@ -199,7 +199,7 @@ class Conversation(ABC):
         answers = set(self.verifier.answers)
         if self._certificate is None:
             answers.discard(CheckCertificate)
-        names = offer(self.channel, self.settings.policy, answers)
+        names = offer(self.channel, self.settings.policy, answers, hashes_of(self.verifier))
         wanted = self.settings.mechanisms
         return names if wanted is None else [name for name in names if name in map(canonical, wanted)]
 
@@ -240,14 +240,15 @@ class Conversation(ABC):
 
     async def authenticate(self, line: bytes, command: str) -> None:
         """Run the login that a command line begins; `command` is how it begins, up to the mechanism."""
-        arguments = line.rstrip(b"\r\n")[len(command) :]
+        offered = self.offered
+        arguments = line.rstrip()[len(command) :]
         word, _, message = arguments.removeprefix(b" ").partition(b" ")
-        name = _mechanism_name(word) if arguments.startswith(b" ") else ""
+        name = _mechanism_name(word, offered) if arguments.startswith(b" ") else ""
         if name:
             self.note(f"{command} {name} {_message(message)}" if message else f"{command} {name}")
         else:
             self.note(f"{command} {octets(arguments)}" if arguments else command)
-        await self.converse(name, self.wire(self.offered), line, shown=_message, initial=bool(name and message))
+        await self.converse(name, self.wire(offered), line, shown=_message, initial=bool(name and message))
 
     async def converse(
         self,
@@ -304,16 +305,25 @@ class Conversation(ABC):
             return False
         tls = self.connection.ssl_object
         if tls is not None:
-            own = self._context.certificate if isinstance(self._context, ServerContext) else None
-            self._bindings = bindings(tls, server_side=True, certificate=own)
+            exporters = self._context.exporters if isinstance(self._context, ServerContext) else None
+            export = None if exporters is None else exporters.take(tls)
+            context = tls.context if isinstance(tls.context, ServerContext) else self._context  # one of its own, or not
+            own = context.certificate if isinstance(context, ServerContext) else None
+            self._bindings = bindings(tls, server_side=True, certificate=own, exporter=export)
             self._certificate = tls.getpeercert(binary_form=True)
         return True
 
     def _options(self, row: Mechanism) -> Mapping[str, Any]:
         """Return what the script of a row is told: what it knows of this, and what the verifier has for it."""
-        ours = {"hosts": self.settings.hosts, "certificate": self._certificate}
+        ours = {"hosts": self.settings.hosts, "realm": self._realm, "certificate": self._certificate}
         known = known_options(row)
         return {name: told for name, told in ours.items() if name in known} | dict(options_for(self.verifier, row))
+
+    @property
+    def _realm(self) -> str:
+        """The realm of DIGEST-MD5: the first of our names, as curl puts the realm where a host belongs."""
+        hosts = self.settings.hosts
+        return hosts if isinstance(hosts, str) else next(iter(hosts), "")
 
     async def _settle(self, wire: Server, said: Line | Question | None) -> Line | None:
         """Answer the wire's questions until it has a line to send, or wants to read one."""
@@ -370,12 +380,13 @@ class _Options(Mapping[str, Mapping[str, Any]]):
         return len(known_mechanisms())
 
 
-def _mechanism_name(word: bytes) -> str:
+def _mechanism_name(word: bytes, offered: Collection[str]) -> str:
     """The name of a mechanism; "" for what is none: a client that is out of step may have sent a secret there."""
     try:
-        return lookup(word).name
-    except (UsageError, MechanismUnavailable):
+        name = canonical(word)
+    except UsageError:
         return ""
+    return name if name in offered or loaded_row(name) is not None else ""
 
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")

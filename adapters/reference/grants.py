@@ -21,7 +21,7 @@ from sasl.steps import CheckToken
 from sasl.value import value
 
 from ..documents import parse_object
-from .checks import options_for
+from .checks import hashes_of, options_for
 from .verifier import judge_token
 
 if TYPE_CHECKING:
@@ -303,6 +303,7 @@ class _Checks:
 
     def __init__(self, endpoint: TokenEndpoint, verifier: Checks) -> None:
         self.answers = frozenset(verifier.answers) | {CheckToken}
+        self.hashes = hashes_of(verifier)
         self._endpoint = endpoint
         self._verifier = verifier
 

@@ -9,7 +9,7 @@ from sasl.secret import octets
 
 from ..wire.imap import LOGIN, TAG, ServerWire, StartTlsServerWire
 from ..wire.imap.arguments import GO_AHEAD, WRONG_NUMBER, Arguments
-from ..wire.line import Line
+from ..wire.line import Line, without_end
 from .conversation import Conversation
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _TAGGED: Final = re.compile(rb"(%b) " % TAG)
 _ANY: Final = frozenset({b"CAPABILITY", b"NOOP", b"LOGOUT", b"ID", b"STARTTLS"})
 _AUTHENTICATED: Final = frozenset({b"SELECT", b"EXAMINE", b"LIST", b"LSUB", b"STATUS", b"NAMESPACE"})
 _SELECTED: Final = frozenset({b"CLOSE", b"UNSELECT", b"CHECK", b"EXPUNGE", b"SEARCH", b"UID SEARCH"})
+_INBOX: Final = b"INBOX"
 _KNOWN: Final = _ANY | _AUTHENTICATED | _SELECTED
 _MANY: Final = 1_000
 _ARITY: Final[Mapping[bytes, tuple[int, int]]] = {
@@ -61,7 +62,7 @@ class ImapConversation(Conversation):
 
     async def command(self, line: bytes) -> None:
         """Take one command, of one line or of several with literals, and answer it."""
-        text = line.rstrip(b"\r\n")
+        text = without_end(line)
         match = _COMMAND.fullmatch(text)
         if match is not None and match[2].upper() == b"AUTHENTICATE":
             await self.authenticate(line, f"{match[1].decode('ascii')} AUTHENTICATE")
@@ -115,6 +116,8 @@ class ImapConversation(Conversation):
                 return ['NAMESPACE (("" "/")) NIL NIL']
             case b"SEARCH" | b"UID SEARCH":
                 return ["SEARCH"]
+            case b"LIST" if not arguments[1]:
+                return ['LIST (\\Noselect) "/" ""']  # RFC 9051 section 6.3.9: it asks for the delimiter
             case b"LIST" | b"LSUB" if _names_inbox(arguments[1]):
                 return [f'{verb.decode("ascii")} () "/" INBOX']
             case b"STATUS" if _is_inbox(arguments):
@@ -187,10 +190,15 @@ def _unknown(tag: str, why: str) -> Line:
 
 
 def _is_inbox(arguments: list[bytes]) -> bool:
-    return arguments[0].upper() == b"INBOX"
+    return arguments[0].upper() == _INBOX
 
 
 def _names_inbox(pattern: bytes) -> bool:
-    """Whether a pattern of LIST fits INBOX."""
-    parts = (b".*" if part in (b"*", b"%") else re.escape(part) for part in re.split(rb"([*%])", pattern.upper()))
-    return re.fullmatch(b"".join(parts), b"INBOX") is not None
+    """Whether a pattern of LIST fits INBOX. In time that grows with its length alone: it is the client's."""
+    reached = {0}  # how much of the name what was read of the pattern may stand for
+    for octet in pattern.upper():
+        if octet in b"*%":
+            reached = set(range(min(reached), len(_INBOX) + 1)) if reached else reached
+        else:
+            reached = {at + 1 for at in reached if at < len(_INBOX) and _INBOX[at] == octet}
+    return len(_INBOX) in reached

@@ -52,6 +52,9 @@ class PopConversation(Conversation):
         verb, _, rest = line.rstrip(b"\r\n").partition(b" ")
         verb = verb.upper()
         login, self._login = self._login, None  # only the PASS that follows it at once goes with a USER
+        if verb == b"AUTH" and not rest.strip():
+            await self._list()
+            return
         if _AUTH.match(line):
             await self.authenticate(line, "AUTH")
             return
@@ -116,6 +119,11 @@ class PopConversation(Conversation):
         wanted = self.settings.mechanisms
         among_them = wanted is None or APOP in map(canonical, wanted)
         return among_them and APOP in self.settings.policy.allow and FindSecret in self.verifier.answers
+
+    async def _list(self) -> None:
+        """Answer AUTH without a mechanism, as clients send that are older than CAPA, by the list: it is no login."""
+        self.note("AUTH")
+        await self.say("+OK", *self.offered, ".")
 
     async def _take(self, line: bytes, login: ServerWire | None) -> None:
         """Take USER, or PASS with the wire of the USER before it."""

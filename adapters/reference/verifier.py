@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
 from sasl.errors import LimitExceeded, UsageError
-from sasl.hashes import ITERATIONS, SALT
-from sasl.keys import ScramKeys
-from sasl.prep import prepare_own, prepare_query
+from sasl.hashes import HASHES, ITERATIONS, SALT
+from sasl.keys import ScramKeys, pick
+from sasl.prep import forms_of, prepare_or_keep, prepare_own, prepare_query
 from sasl.secret import Secret
 from sasl.steps import (
     Accepted,
@@ -26,12 +25,12 @@ from sasl.steps import (
 )
 from sasl.value import value
 
-from ..verifiers.certificate import fold_domain, identities
+from ..verifiers.certificate import fold_domain, identities, why_nobody
 from .certificates import LOCAL
 from .checks import known_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from sasl.registry import Mechanism
     from sasl.steps import Answer, Question
@@ -64,11 +63,18 @@ class Verifier:
     """Answers the questions of the servers' exchanges.
 
     `users` maps names to passwords; both are prepared by SASLprep, so that all spellings which it makes equal
-    are one. A user may be given by `ScramKeys` instead: then SCRAM with that hash works, and whatever sends the
+    are one. A password that it refuses is kept as it is: clients send it with whatever takes passwords as they were
+    typed. A user may be given by `ScramKeys` instead: then SCRAM with that hash works, and whatever sends the
     password, but nothing that needs the password here. `anonymous` lets in who has no name; `common_name` believes
     the commonName of a client certificate that names no mailbox. `secret` is what salts are made from: one that is
     given makes the same ones in each run.
-    Raises UsageError for a name or a password that cannot be prepared or of which nothing is left.
+    Raises UsageError for a name that cannot be prepared, and for a password that is empty, or of which nothing is left,
+    or that holds a control character.
+
+    Attributes:
+        hashes: what it has the SCRAM keys of every user for, or can derive them, for `sasl.offer`.
+        decoy: what SCRAM makes unknown users of: of each user the iterations and the octets of salt, in pairs, for one
+            that no user has would be a stranger's.
 
     A name that nobody has is checked against a stand-in for one of the users, always the same one: it takes the path
     that the user takes, as long as it takes there, and ends with the same no. For that, the first question for a
@@ -85,6 +91,9 @@ class Verifier:
         self._common_name = common_name
         self._secret = secrets.token_bytes(32) if secret is None else secret
         self._stand_ins = [_stand_in(credential) for credential in self._users.values()] or [_stand_in(None)]
+        self.hashes = frozenset(HASHES.values()).intersection(*map(_hashes, self._users.values()))
+        pairs = [_salting(credential) for credential in self._stand_ins]
+        self.decoy = self._secret, tuple(pairs[:1] if len(set(pairs)) == 1 else pairs)
         self._derived: dict[str, dict[str, ScramKeys]] = {}
         self._tokens: list[Token] = []
         self._further: dict[type[Question], Callable[[Any], Any]] = {}
@@ -98,18 +107,6 @@ class Verifier:
         if self._anonymous:
             answers.add(CheckAnonymous)
         return frozenset(answers | self._further.keys())
-
-    @property
-    def decoy(self) -> tuple[bytes, int, int]:
-        """What SCRAM makes up an unknown user's salt from; the iterations and the octets of salt that most users have.
-
-        The two belong together: a pair that no user has would be a stranger's.
-        """
-        counts = Counter(
-            (credential.iterations, len(credential.salt)) if isinstance(credential, ScramKeys) else (ITERATIONS, SALT)
-            for credential in self._stand_ins
-        )
-        return self._secret, *counts.most_common(1)[0][0]
 
     def options(self, row: Mechanism) -> Mapping[str, Any]:
         """Return what the server script of a row is told: its decoy, where it has one."""
@@ -148,7 +145,7 @@ class Verifier:
             case FindSecret():
                 return self._find_secret(question.authcid)
             case Authorize():
-                return _authorize(question.identity, question.authzid)
+                return _authorize(question)
         answer = self._further.get(type(question))
         return NotImplemented if answer is None else answer(question)
 
@@ -161,7 +158,7 @@ class Verifier:
         if isinstance(credential, ScramKeys):
             matches = credential.verifies(password)
         else:
-            matches = credential == (_query(password.reveal()) or "")
+            matches = True in [credential == form for form in forms_of(password)]  # all of them, whichever it is
         return Accepted(name) if matches and name in self._users else Rejected("unknown user or wrong password")
 
     def _find_keys(self, authcid: str, hash_name: str) -> Answer:
@@ -183,8 +180,7 @@ class Verifier:
 
     def _credential_of(self, name: str) -> Secret | ScramKeys:
         """Return what a name is checked against: a user's credential or a stand-in for one."""
-        digest = hmac.digest(self._secret, f"stand-in {name}".encode(), "sha256")
-        stand_in = self._stand_ins[int.from_bytes(digest) % len(self._stand_ins)]
+        stand_in = self._stand_ins[pick(self._secret, name, len(self._stand_ins))]
         return self._users.get(name, stand_in)
 
     def _keys(self, hash_name: str) -> Mapping[str, ScramKeys]:
@@ -194,7 +190,9 @@ class Verifier:
             for name, credential in self._users.items():
                 if isinstance(credential, Secret):
                     salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
-                    keys[name] = ScramKeys.derive(credential, hash_name, salt=salt, iterations=ITERATIONS)
+                    keys[name] = ScramKeys.derive(
+                        credential, hash_name, salt=salt, iterations=ITERATIONS, prepare=False
+                    )  # it is prepared, if it can be
             self._derived[hash_name] = keys
         return self._derived[hash_name]
 
@@ -210,9 +208,13 @@ class Verifier:
             return Rejected(str(error))
         users = [user for user in map(self._user, names) if user is not None]
         if not users:
-            return Rejected("the client certificate names no user")
+            named = f"{', '.join(map(repr, names))}, who is no user here"
+            return Rejected(f"the client certificate names {named}" if names else self._why_nobody(certificate))
         wanted = _query(authzid) if authzid else None
         return Accepted(wanted if wanted in users else users[0])
+
+    def _why_nobody(self, certificate: bytes) -> str:
+        return why_nobody(certificate, common_name=self._common_name)
 
     def _user(self, mailbox: str) -> str | None:
         """Return whose mailbox it is: the user's of that name, or else of the only one whose mailbox is the same.
@@ -246,7 +248,16 @@ def judge_token(user: str, state: TokenState, scope: str) -> Answer:
 
 
 def _credential(value: str | ScramKeys) -> Secret | ScramKeys:
-    return value if isinstance(value, ScramKeys) else Secret(prepare_own(value, stored=True))
+    return value if isinstance(value, ScramKeys) else prepare_or_keep(Secret(value))
+
+
+def _hashes(credential: Secret | ScramKeys) -> Collection[str]:
+    return (credential.hash,) if isinstance(credential, ScramKeys) else HASHES.values()
+
+
+def _salting(credential: Secret | ScramKeys) -> tuple[int, int]:
+    """Return the iterations and the octets of salt that SCRAM has for a credential."""
+    return (credential.iterations, len(credential.salt)) if isinstance(credential, ScramKeys) else (ITERATIONS, SALT)
 
 
 def _stand_in(credential: Secret | ScramKeys | None) -> Secret | ScramKeys:
@@ -263,10 +274,11 @@ def _mailbox(name: str) -> str:
     return fold_domain(name) if "@" in name else f"{name}@{LOCAL}"
 
 
-def _authorize(identity: str, authzid: str | None) -> Answer:
-    if not authzid or _query(authzid) == identity:
-        return Accepted(identity)
-    return Rejected("nobody may act as another user here", "authorization")
+def _authorize(question: Authorize) -> Answer:
+    """Let users act as themselves, in any spelling of their names."""
+    if question.authzid and _query(question.authzid) == question.identity:
+        return Accepted(question.identity)
+    return question.default()
 
 
 def _query(text: str) -> str | None:

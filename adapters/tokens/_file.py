@@ -7,6 +7,7 @@ token_uri, scopes, token and expiry.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 import sys
@@ -44,6 +45,19 @@ def read(path: Path) -> dict[str, Any]:
             return document
         failure = bad_file("holds no object of JSON")
     raise failure
+
+
+def warn_of_readers(path: Path) -> None:
+    """Log a warning where everybody on this machine can read a file; on Windows nobody knows.
+
+    It is used all the same: a key that is mounted into a container has such a mode, and harms nobody there.
+    """
+    try:
+        others = path.stat().st_mode & stat.S_IROTH
+    except OSError:
+        return  # whoever reads it says so
+    if others and sys.platform != "win32":
+        logging.getLogger("sasl").warning("everybody here can read %s, which holds a secret of Google's", path)
 
 
 def bad_file(what: str) -> TokenError:

@@ -15,7 +15,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
+from sasl.base64 import encode
 from sasl.errors import TokenError, bare
+from sasl.secret import Secret, scrubbed
 from sasl.text import printable
 from sasl.value import value
 
@@ -31,7 +33,6 @@ TIMEOUT: Final = 10.0
 
 _LARGEST: Final = 65_536  # octets of an answer
 _LONGEST_TEXT: Final = 200  # characters of an answer that an error shows
-_SHORTEST_SCRUBBED: Final = 4  # characters; shorter ones stand in any text by chance
 _FARTHEST: Final = 1e9  # seconds; a lifetime beyond that is none
 
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -297,17 +298,20 @@ def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:
     return TokenError(text, code=code, retryable=later, needs_user=not later and code in _NEEDS_USER)
 
 
-def _secrets(sent: bytes | None) -> list[str]:
-    """What an answer must not show although the endpoint says it back; the longest first."""
-    fields = parse_qsl((sent or b"").decode("utf-8", "replace"))
+def _secrets(sent: bytes | None) -> list[Secret]:
+    """What an answer must not show although the endpoint says it back; what others are a part of comes first."""
+    sent = sent or b""
+    fields = parse_qsl(sent.decode("utf-8", "replace"))
     values = [value for name, value in fields if name not in ("grant_type", "client_id", "scope")]
     # An assertion is said back in parts: its claims are no secret, its signature is.
     values += [part for value in values for part in value.split(".")]
-    forms = {*values, *map(quote_plus, values)}
-    return sorted((form for form in forms if len(form) >= _SHORTEST_SCRUBBED), key=len, reverse=True)
+    values.sort(key=len, reverse=True)
+    forms = dict.fromkeys([*values, *map(quote_plus, values), encode(sent).decode("ascii")])
+    return [Secret(form) for form in forms]
 
 
-def _scrub(text: str, secrets: list[str]) -> str:
+def _scrub(text: str, secrets: list[Secret]) -> str:
+    """Take what was sent, and each part of it that is long enough to be told, out of what an endpoint says."""
     for secret in secrets:
-        text = text.replace(secret, "***")
+        text = scrubbed(text, secret)
     return text

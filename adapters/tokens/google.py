@@ -108,6 +108,7 @@ def from_service_account_file(
     failure = _file.bad_file("is not that of a service account, or its key cannot be read")
     try:
         credentials = account.from_service_account_info(_file.read(Path(path)), scopes=list(scopes or [MAIL]))
+        _file.warn_of_readers(Path(path))
     except TokenError as error:
         failure = bare(error)
     except Exception:  # its text and its frames may hold the key
@@ -345,6 +346,7 @@ class _AuthorizedUser:
         self._info = {}
         if failure is not None:
             raise failure
+        _file.warn_of_readers(path)
 
     def __repr__(self) -> str:
         return "<file of an authorized user>"

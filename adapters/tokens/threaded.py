@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, final
 
+from sasl.secret import Secret
+
 if TYPE_CHECKING:
     from sasl.credentials import AccessToken
 
@@ -35,4 +37,9 @@ class Threaded:
 
     async def token(self, *, stale: str | None = None) -> AccessToken:
         """Ask the source. Raises what it raises."""
-        return await asyncio.to_thread(self._source.token, stale=stale)
+        refused = None if stale is None else Secret(stale)
+        del stale  # a task that is cancelled shows what the variables of its frames hold
+        return await asyncio.to_thread(self._ask, refused)
+
+    def _ask(self, refused: Secret | None) -> AccessToken:
+        return self._source.token(stale=None if refused is None else refused.reveal())

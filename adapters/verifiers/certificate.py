@@ -5,7 +5,7 @@ Whether the certificate can be trusted is TLS's to say: a name in it is worth wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 from sasl.errors import SASLError, UsageError
 from sasl.prep import saslprep
@@ -32,19 +32,20 @@ def identities(certificate: bytes, *, common_name: bool = False) -> list[str]:
     a shorter name is another user's; and an SmtpUTF8Mailbox with an ASCII local part (RFC 8398 section 3).
     Raises UsageError if the certificate, or its subjectAltName as a whole, cannot be read.
     """
-    names = _names(certificate, common_name=common_name)
+    found = _found(certificate)
     del certificate
-    if names is None:
+    if found is None:
         raise UsageError("not a certificate in DER, or one whose names cannot be read")
-    return list(dict.fromkeys(fold_domain(name) for name in names))
+    names = found.usable(common_name=common_name)
+    return list(dict.fromkeys(fold_domain(name) for name in names if name and _is_prepared(name)))
 
 
 def check(question: Question, *, common_name: bool = False) -> Any:
     """Answer CheckCertificate by the certificate's own names; NotImplemented for any other question.
 
-    Of several names it is the one that the client wants to be, else the first. Its authzid is compared as it is: it
-    has to have the domain in lower case, as `identities` does, so that each user has one name only. A verifier, or a
-    part of one, for servers whose users are named as in their certificates.
+    Of several names it is the one that the client wants to be, its domain in any case, else the first. Each user has
+    one name, that of `identities`. A verifier, or a part of one, for servers whose users are named as in their
+    certificates.
     """
     if not isinstance(question, CheckCertificate):
         return NotImplemented
@@ -55,8 +56,26 @@ def check(question: Question, *, common_name: bool = False) -> Any:
     except UsageError as error:
         return Rejected(str(error))
     if not names:
-        return Rejected("the client certificate names nobody")
-    return Accepted(question.authzid if question.authzid in names else names[0])
+        return Rejected(why_nobody(question.certificate, common_name=common_name))
+    wanted = fold_domain(question.authzid or "")
+    return Accepted(wanted if wanted in names else names[0])
+
+
+def why_nobody(certificate: bytes, *, common_name: bool = False) -> str:
+    """Say what a DER certificate holds in which `identities` finds no name: for the log of who wonders why."""
+    found = _found(certificate)
+    if found is None:
+        return "the client certificate cannot be read"
+    told = {
+        "a mailbox that is not usable": found.mailboxes or found.international,
+        "a principal name (UPN) that is no mailbox": found.principal,
+        "an address in the subject (emailAddress), which does not count": found.addresses,
+        "a commonName that is not usable"
+        if common_name and not found.alternative
+        else "a commonName, which does not count" + (" beside a mailbox" if common_name else ""): found.common,
+    }
+    held = "; ".join(what for what, names in told.items() if names) or "no mailbox, no principal name, no commonName"
+    return f"the client certificate names nobody: it has {held}"
 
 
 def fold_domain(name: str) -> str:
@@ -68,8 +87,32 @@ def fold_domain(name: str) -> str:
     return local + at + domain.translate(_LOWER) if at else name
 
 
-def _names(certificate: bytes, *, common_name: bool) -> list[str] | None:
-    """Return the usable names as they stand; None if the certificate cannot be read."""
+@final
+class _Names(NamedTuple):
+    """What a certificate holds that may be a name, as it stands."""
+
+    mailboxes: list[str]
+    international: list[str]
+    principal: list[str]
+    common: list[str]
+    addresses: list[str]
+
+    @property
+    def alternative(self) -> bool:
+        """Whether there is a mailbox of any kind, be it usable or not."""
+        return bool(self.mailboxes or self.international or self.principal)
+
+    def usable(self, *, common_name: bool) -> list[str]:
+        """Return the mailboxes; where there is none of any kind, and it is asked for, the commonName."""
+        if not self.alternative:
+            return self.common if common_name else []
+        # A CA that may name some mailboxes only is held to that in rfc822Name: no ASCII ones in the other form.
+        international = [name for name in self.international if not name.rpartition("@")[0].isascii()]
+        return [name for name in self.mailboxes + international + self.principal if _is_mailbox(name)]
+
+
+def _found(certificate: bytes) -> _Names | None:
+    """Return the names as they stand; None if the certificate cannot be read."""
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
@@ -78,19 +121,17 @@ def _names(certificate: bytes, *, common_name: bool) -> list[str] | None:
         alternative = _alternative_names(parsed)
         mailboxes = alternative.get_values_for_type(x509.RFC822Name)
         others = alternative.get_values_for_type(x509.OtherName)
-        common = [name.value for name in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        common, addresses = (
+            [name.value for name in parsed.subject.get_attributes_for_oid(kind) if isinstance(name.value, str)]
+            for kind in (NameOID.COMMON_NAME, NameOID.EMAIL_ADDRESS)
+        )
     except Exception:  # ValueError, InvalidVersion, DuplicateExtension, ...
         return None
     international, principal = (
         [_text(other.value) for other in others if other.type_id.dotted_string == kind]
         for kind in (SMTP_UTF8_MAILBOX, UPN)
     )
-    names = [name for name in common if isinstance(name, str)] if common_name else []
-    if mailboxes or international or principal:
-        # A CA that may name some mailboxes only is held to that in rfc822Name: no ASCII ones in the other form.
-        international = [name for name in international if not name.rpartition("@")[0].isascii()]
-        names = [name for name in mailboxes + international + principal if _is_mailbox(name)]
-    return [name for name in names if name and _is_prepared(name)]
+    return _Names(mailboxes, international, principal, common, addresses)
 
 
 def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sasl import base64
-from sasl.errors import LimitExceeded, ProtocolError, SASLError, UsageError
+from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, SASLError, UsageError
 from sasl.exchange import DONE
 from sasl.limits import DEFAULT_LIMITS
 from sasl.secret import Secret, scrubbed, scrubbed_code
 from sasl.typed import TYPE_CHECKING
 
-from .line import Line, without_end
-from .text import LONGEST_TEXT, end_of_connection, one_line, size_of, text_of
+from .line import Line, has_breaks, without_end
+from .text import LONGEST_TEXT, NO_CHALLENGE, one_line, prompt_of, size_of, text_of
 
 if TYPE_CHECKING:
     import re
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from typing import ClassVar, Final, NoReturn, TypeAlias
 
     from sasl.client_exchange import ClientExchange
-    from sasl.errors import Kind
+
+    from .verdict import Heard
 
     Script: TypeAlias = Callable[[ClientExchange, list[Secret]], Generator[Line, None, None]]
     """The lines of a login command that is no SASL mechanism, each after the server's go-ahead to the one before it.
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 LONGEST_LINE: Final = base64.size(DEFAULT_LIMITS.message) + 1024
 """Octets of one line from the server: the largest challenge and what stands around it."""
 
-# What a server may call a no after it has explained it: it is the same no.
-_NOT_ABOUT_THE_MESSAGE: Final = frozenset({"malformed", "limit", "state", "unsupported", "cancelled", "unexpected_ir"})
+_MOST_SHOWN: Final = 64
+"""Lines of a server's between two of ours that are shown with what they say: to look for the credential takes time."""
+_SHORTEST_PART: Final = 4
+"""Octets of a response's part that is looked for in what a server says."""
 
 
 class Client:
@@ -52,6 +55,8 @@ class Client:
 
     challenge_limit: int = base64.size(DEFAULT_LIMITS.message)
     """Octets of base64 in one challenge."""
+    protocol: ClassVar[str]
+    """Its name in the table of refusals."""
     challenge_begin: ClassVar[re.Pattern[bytes]]
     """What stands before the base64 of a challenge, the space behind it apart."""
 
@@ -79,6 +84,9 @@ class Client:
         secret = exchange.secret
         self._secrets = [] if secret is None else [secret]  # what a server may say back: it, and how it was sent
         self._clean = ""  # the last text that they were taken out of
+        self._shown = 0  # lines since ours
+        self._heard: list[Heard] = []  # what the server said of the command before its reply
+        self._detail: dict[str, str] = {}  # the arguments of its response codes
         self._script = None if script is None else script(exchange, self._secrets)
         if script is not None and secret is None:
             raise UsageError(f"{exchange.name} is a login command: it takes a password", mechanism=exchange.name)
@@ -97,6 +105,7 @@ class Client:
             raise UsageError("command() was called before, or after the end", mechanism=self.exchange.name)
         self.turns = 1
         self._clean = ""
+        self._shown = 0
         return line
 
     def lost(self) -> None:
@@ -105,16 +114,27 @@ class Client:
             self._end()
 
     def abandon(self, error: SASLError) -> None:
-        """End it for a reason of the driver's (a time-out): nothing more is sent, the connection is to be closed."""
-        if not self.done:
+        """End it for a reason of the driver's (a time-out): nothing more is sent, the connection is to be closed.
+
+        Silence after an untagged refusal is that refusal.
+        """
+        if self.done:
+            return
+        if isinstance(error, ConnectionLost) and any(each.refuses for each in self._heard):
+            self._end()
+        else:
             self._finish(error, close=True)
 
     def shown(self, line: bytes) -> str:
         """Return how a line from the server may be printed, before or after it was received.
 
-        Challenges show their size only, other lines what they say without the credential.
+        Challenges show their size only, other lines what they say without the credential, as do all lines of a reply
+        that has too many.
         """
         line = without_end(line)
+        self._shown += 1
+        if self._shown > _MOST_SHOWN:
+            return f"<{len(line)} octets>"
         begin = self.challenge_begin.match(line)
         if begin is None:
             return self._tidy(text_of(line))
@@ -129,15 +149,33 @@ class Client:
         self._clean = text
         return text
 
+    def hide(self, other: Client) -> None:
+        """Hide what another wire has sent on the same connection, too: the server may say that back as well."""
+        self._secrets += other._secrets
+        self._clean = ""
+
     # --- for the protocols
 
     def _admit(self, line: bytes) -> bool:
-        """Whether a line is short enough to be looked at. Raises UsageError where none belongs."""
+        """Whether a line may be looked at: a whole one, short enough. Raises UsageError where none belongs.
+
+        What does not end in LF is all that came before the connection ended: no reply.
+        """
         if self.done or not self.turns:
             self._refuse_turn()
-        if len(line) <= LONGEST_LINE:
+        if len(line) > LONGEST_LINE:
+            self._finish(LimitExceeded(f"a line of more than {LONGEST_LINE} octets"), close=True)
+            return False
+        if not line.endswith(b"\n"):
+            self._end()
+            return False
+        return True
+
+    def _refuse_breaks(self, text: bytes) -> bool:
+        """Whether a line holds CR, LF or NUL; it is the end then."""
+        if has_breaks(text):
+            self._break_off("a line that holds CR, LF or NUL", text_of(text))
             return True
-        self._finish(LimitExceeded(f"a line of more than {LONGEST_LINE} octets"), close=True)
         return False
 
     def _refuse_turn(self) -> NoReturn:
@@ -156,11 +194,14 @@ class Client:
             self._break_off("the server asks for more of a command that is complete", text_of(text))
             return None
         self.turns += 1
+        self._shown = 0
         return line
 
     def _take_yes(self, text: str) -> bool:
         """Take the server's yes; return whether it is a login."""
         self.server_text = self._tidy(text)
+        if self._heard:
+            self._say_all()
         if self._pending is not None:
             self._finish(self._pending, close=True)
             return False
@@ -172,30 +213,53 @@ class Client:
         self.done = True
         return True
 
-    def _take_no(self, text: str, kind: Kind, response_code: str | None) -> None:
-        """Take the server's no."""
+    def _take_no(self, text: str, response_code: str | None, *, understood: bool = True) -> None:
+        """Take the server's no; `understood` is False where it says that it did not understand."""
         text = self.server_text = self._tidy(text)
         if self._pending is not None:
             self._finish(self._pending)
             return
-        if self.exchange.explained and kind in _NOT_ABOUT_THE_MESSAGE:
-            kind = "credentials"
-        self._finish(self.exchange.fail(text, kind=kind, response_code=response_code))
+        from .verdict import refusal
+
+        exchange = self.exchange
+        error = refusal(exchange, self.protocol, text, response_code, heard=self._heard, understood=understood)
+        self._say_all()
+        self._finish(error)
 
     def _end(self, text: str = "", response_code: str | None = None) -> None:
-        """Take the end of the connection, announced with a text or not. After an error challenge it is the no."""
+        """Take the end of the connection, announced with a text or not. It may be the no, late."""
         text = self.server_text = self._tidy(text)
-        if self._pending is not None:
-            error = self._pending
-        elif self.exchange.explained:
-            error = self.exchange.fail(text, response_code=response_code)
-        else:
-            error = end_of_connection(text, response_code)
+        error = self._pending
+        if error is None:
+            from .verdict import end
+
+            error = end(self.exchange, self.protocol, text, response_code, heard=self._heard)
+            self._say_all()
         self._finish(error, close=True)
+
+    def _hear(self, text: str, response_code: str | None, *, refuses: bool) -> None:
+        """Take what the server says of the running command before its reply."""
+        from .verdict import Heard
+
+        if len(self._heard) < _MOST_SHOWN:
+            self._heard.append(Heard(self._tidy(text), response_code, refuses))
+
+    def _say_all(self) -> None:
+        """Put what was said before the reply into what the server said with it."""
+        from .verdict import join
+
+        self.server_text = join(self._heard, self.server_text)[:LONGEST_TEXT]
 
     def _break_off(self, why: str, text: str) -> None:
         """Take what breaks the protocol: nobody knows where the server stands, so close."""
-        self._finish(self._pending or ProtocolError(why, server_text=text), close=True)
+        self._finish(self._pending or self._fault(why, text), close=True)
+
+    def _fault(self, why: str, text: str) -> ProtocolError:
+        """Return the error for what breaks the protocol, with what the server said: it may say why."""
+        from .verdict import known
+
+        text = self._tidy(text)
+        return ProtocolError(why, server_text=text, refusal=known(self.protocol, text))
 
     def _finish(self, error: SASLError, *, close: bool = False) -> None:
         """End without a login."""
@@ -209,8 +273,9 @@ class Client:
         if error.response_code is not None:
             for secret in self._secrets:
                 error.response_code = scrubbed_code(error.response_code, secret)
-        if error.detail:
-            error.detail = {key: self.scrub(value) for key, value in error.detail.items()}
+        if error.detail or self._detail:
+            detail = {**error.detail, **self._detail}
+            error.detail = {key: self.scrub(value) for key, value in detail.items()}
 
     def _tidy(self, text: str) -> str:
         """Return a server's text as it may be kept and printed."""
@@ -227,25 +292,48 @@ class Client:
             octets = b"%s %s\r\n" % (command.encode("ascii"), argument)
             if self._may_send_initial and (self._longest is None or len(octets) <= self._longest):
                 self.initial_response = True
-                self._keep(argument)
+                self._keep(argument, data)
                 return Line(octets, f"{command} <{len(data)} octets>")
             self.exchange.defer()
             self._deferred = True
         return Line(f"{command}\r\n".encode("ascii"), command)
 
     def _response(self, text: bytes) -> Line:
-        # The first challenge to a client-first mechanism is empty by right; servers write "Go ahead" there.
-        challenge = b"" if self._deferred else base64.decode(text, limit=self.challenge_limit)
+        response = self.exchange.respond(self._read(text))
         self._deferred = False
-        response = self.exchange.respond(challenge)
         argument = base64.encode(response)
-        self._keep(argument)
+        self._keep(argument, response)
         return Line(argument + b"\r\n", f"<{len(response)} octets>")
 
-    def _keep(self, argument: bytes) -> None:
-        """Remember what a server's text must not show although the server says it back."""
-        self._secrets.append(Secret(argument.decode("ascii")))
+    def _read(self, text: bytes) -> bytes:
+        """Return what a challenge stands for. What nobody looks at breaks no login, whatever it is."""
+        if self._deferred:  # empty by right; servers write "Go ahead" there
+            return b""
+        if self.exchange.prompts:
+            return prompt_of(text)
+        try:
+            return base64.decode(text, limit=self.challenge_limit)
+        except ProtocolError as error:
+            failure = error
+        if not isinstance(failure, LimitExceeded) and text != NO_CHALLENGE:
+            failure = self._fault(str(failure), text_of(text))
+        raise failure
+
+    def _keep(self, argument: bytes, response: bytes) -> None:
+        """Remember what a server's text must not show although the server says it back.
+
+        Where nobody has said which part of a response is the secret, all of them are. Else what holds it is known by
+        it, and what does not hold it proves it, but for a user name.
+        """
+        secrets = self._secrets
+        secrets.append(Secret.line(argument.decode("ascii")))
         self._clean = ""
+        secret = self.exchange.secret
+        if secret is None:
+            parts = response.replace(b"\0", b" ").replace(b"\1", b" ").split(b" ")
+            secrets += [Secret(text_of(part)) for part in {*parts, response} if len(part) >= _SHORTEST_PART]
+        elif self.exchange.revealed and not (text := text_of(response)).count(secret.reveal()):
+            secrets.append(Secret.line(text))
 
     def _cancel(self, error: SASLError) -> Line | None:
         """Send "*" for a failure of this side and wait for the final reply; a login command has no such way back."""
@@ -254,5 +342,6 @@ class Client:
             return None
         self.exchange.cancel()
         self._pending = error
+        self._shown = 0
         self.turns += 1
         return Line(b"*\r\n", "*")

@@ -9,7 +9,7 @@ from sasl import base64
 from sasl.channel import UNKNOWN_CHANNEL, Channel
 from sasl.errors import LimitExceeded, MechanismUnavailable, SASLError, UsageError
 from sasl.limits import DEFAULT_LIMITS, Limits
-from sasl.registry import canonical, lookup, server
+from sasl.registry import canonical, loaded_row, lookup, server
 from sasl.steps import Challenge, Failure, Question, Success
 from sasl.typed import TYPE_CHECKING, final
 from sasl.value import replace, value
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     """
 
 TOO_LONG: Final = Failure("limit", "a command line that is too long")
+TORN: Final = Failure("malformed", "CR, LF or NUL within a line")
 _ROOM_FOR_A_COMMAND: Final = 1024
 _ARGUMENTS: Final = re.compile(rb"([^ ]+)(?: ([^ ]+))?")
 _NO_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {}
@@ -179,28 +180,39 @@ class Server:
             return TOO_LONG
         if self._authenticated:
             return Failure("state", "authenticated already")
-        match = _ARGUMENTS.fullmatch(arguments)
+        match = _ARGUMENTS.fullmatch(arguments.rstrip(b" \t"))  # RFC 5321 section 4.1.1; Dovecot does so everywhere
         if match is None:
             return Failure("malformed", "not an authentication command")
         name, argument = match.groups()
         if len(line) - len(argument or b"") > _ROOM_FOR_A_COMMAND:
             return Failure("limit", "a command that is too long")
-        try:
-            row = lookup(name)
-        except UsageError:
-            return Failure("malformed", "not a mechanism name")
-        except MechanismUnavailable:
-            return Failure("unsupported", "not a mechanism that is known here")
-        if row.command:
-            return Failure("unsupported", f"{row.name} is a command of its own")
-        if failure := self._against(row.name):
-            return failure
+        row = self._offered_row(name)
+        if isinstance(row, Failure):
+            return row
         options = self._options.get(row.name, _NO_OPTIONS)
         self.exchange = exchange = server(row.name, channel=self._channel_for(row), limits=self._limits, **options)
         if argument is None:
             return exchange.start()
         initial = b"" if argument == b"=" else self._decode(exchange, argument)
         return exchange.start(initial) if isinstance(initial, bytes) else initial
+
+    def _offered_row(self, name: bytes) -> Mechanism | Failure:
+        """Return the row of a mechanism that is offered. For any other name no peer makes us load a plug-in."""
+        try:
+            known = canonical(name)
+        except UsageError:
+            return Failure("malformed", "not a mechanism name")
+        row = loaded_row(known)
+        if row is not None and row.command:
+            return Failure("unsupported", f"{known} is a command of its own")
+        if row is None and known not in self._offered:
+            return Failure("unsupported", "not a mechanism that is known here")
+        if failure := self._against(known):
+            return failure
+        try:
+            return row or lookup(known)
+        except MechanismUnavailable as error:
+            return Failure("unsupported", str(error))
 
     def _channel_for(self, row: Mechanism) -> Channel:
         """Return the channel, without bindings where no -PLUS mechanism is offered that they are for.
@@ -217,6 +229,8 @@ class Server:
     def _response(self, exchange: ServerExchange, line: bytes) -> Event:
         if line == b"*":
             return exchange.cancel()
+        if line == b"=":
+            return _end(exchange, Failure("malformed", '"=" for an empty message stands behind a command only'))
         response = self._decode(exchange, line)
         return exchange.receive(response) if isinstance(response, bytes) else response
 
@@ -226,8 +240,13 @@ class Server:
             return base64.decode(text, limit=self.response_limit)
         except SASLError as error:
             failure = Failure("limit" if isinstance(error, LimitExceeded) else "malformed", str(error))
-        ended = exchange.cancel()
-        return failure if ended.kind == "cancelled" else ended
+        return _end(exchange, failure)
+
+
+def _end(exchange: ServerExchange, failure: Failure) -> Failure:
+    """End an exchange with a failure, or with the verdict that was a no before."""
+    ended = exchange.cancel()
+    return failure if ended.kind == "cancelled" else ended
 
 
 @lru_cache

@@ -10,7 +10,7 @@ from sasl.errors import PolicyViolation, SASLError, UsageError
 from sasl.steps import Failure
 from sasl.typed import TYPE_CHECKING
 
-from .line import Line, plain_line, without_end
+from .line import Line, has_breaks, plain_line, without_end
 
 if TYPE_CHECKING:
     import re
@@ -66,6 +66,9 @@ class StartTls:
             self._refuse("the server ended the connection instead of starting TLS")
 
     def _take(self, line: bytes) -> None:
+        if has_breaks(line):
+            self._refuse("a line of the server holds CR or NUL")
+            return
         if self._before is not None and self._before.match(line):
             return
         if self._yes.fullmatch(line):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sasl import base64
-from sasl.errors import ConnectionLost, ProtocolError, UsageError
+from sasl.errors import ConnectionLost, ProtocolError, ServerBusy, UsageError
 from sasl.text import printable
 from sasl.typed import TYPE_CHECKING
 
@@ -42,14 +42,56 @@ def one_line(text: str) -> str:
 
 
 def end_of_connection(text: str = "", response_code: str | None = None) -> ConnectionLost:
-    """Return the error for a server that ends the connection, with what it says."""
-    said = f": {text}" if text else ""
-    return ConnectionLost(f"the server ended the connection{said}", server_text=text, response_code=response_code)
+    """Return the error for a server that ends the connection, or wants none, with what it says.
+
+    It is ServerBusy where that means "not now": 421, a response code like UNAVAILABLE, or a text that is known.
+    """
+    if not text and response_code is None:
+        return ConnectionLost("the server ended the connection")
+    from ..refusals import classify
+
+    protocol = "smtp" if (response_code or "")[:1].isdigit() else "imap"
+    row = classify(protocol, text=text, code=response_code, phase="greeting")
+    busy = row.kind == "unavailable"
+    said = f"the server ended the connection: {text}"
+    return (ServerBusy if busy else ConnectionLost)(
+        said, server_text=text, response_code=response_code, kind="unavailable" if busy else None, refusal=row.id
+    )
+
+
+def not_a_greeting(protocol: str, line: bytes) -> ProtocolError:
+    """Return the error for a server's first line that is none of its protocol ("IMAP", "POP3", "SMTP").
+
+    It says what the line is, and of which other protocol, if that is known.
+    """
+    from ..refusals import classify, protocol_of
+
+    other = protocol_of(line)
+    if other == protocol:  # begins as it should
+        other = ""
+    row = classify("", code=f"<{other or 'UNKNOWN'}>", phase="greeting")
+    said = one_line(text_of(line))
+    whose = f": this port speaks {other}" if other else ""
+    return ProtocolError(f"not a greeting of {protocol}{whose}: {said}", server_text=said, refusal=row.id)
 
 
 def challenge_of(line: bytes) -> bytes:
     """Return the base64 text of a line that begins with "+". Exchange, Stalwart and Migadu send a bare "+"."""
     return line[2:] if line == b"+" or line.startswith(b"+ ") else NO_CHALLENGE
+
+
+def prompt_of(text: bytes) -> bytes:
+    """Return what a challenge says that nobody has to read: what its first word stands for, or else all of it.
+
+    Servers write these without padding, without base64, and with a comment behind them.
+    """
+    word = text.split(b" ", 1)[0]
+    try:
+        found = base64.decode(word + b"=" * (-len(word) % 4))
+        found.decode("utf-8")
+    except (ProtocolError, UnicodeDecodeError):
+        return text
+    return found
 
 
 def size_of(text: bytes) -> str:

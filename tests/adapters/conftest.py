@@ -47,7 +47,7 @@ class Server:
         turns: the script; may be filled in until the client connects.
     """
 
-    def __init__(self, greeting: bytes, turns: list[Turn], context: ssl.SSLContext, *, tls: bool) -> None:
+    def __init__(self, greeting: bytes | str, turns: list[Turn], context: ssl.SSLContext, *, tls: bool) -> None:
         self.received: list[bytes] = []
         self.turns = turns
         self._greeting = greeting
@@ -101,6 +101,9 @@ class Server:
     _buffer = b""
 
     def _follow(self) -> None:
+        if isinstance(self._greeting, str):
+            self._drip()
+            return
         self._sock.sendall(self._greeting)
         tag = b""
         for expected, answer in [*self.turns, (b"", None)]:
@@ -120,15 +123,18 @@ class Server:
                     self._stopped.wait(5)
                     return
                 if part == DRIP:
-                    for _ in range(250):
-                        if self._stopped.wait(0.02):
-                            break
-                        self._sock.sendall(b"x")
+                    self._drip()
                     return
                 if part == TLS:
                     self._start_tls()
                 else:
                     self._sock.sendall(part.replace(b"{tag}", tag))
+
+    def _drip(self) -> None:
+        for _ in range(250):
+            if self._stopped.wait(0.02):
+                break
+            self._sock.sendall(b"x")
 
     def _line(self) -> bytes | None:
         while b"\r\n" not in self._buffer:
@@ -190,7 +196,9 @@ class Stage:
         self._server_context = server_context
         self._stack = contextlib.ExitStack()
 
-    def serve(self, speech: Protocol, turns: list[Turn], *, tls: bool = True, greeting: bytes | None = None) -> Server:
+    def serve(
+        self, speech: Protocol, turns: list[Turn], *, tls: bool = True, greeting: bytes | str | None = None
+    ) -> Server:
         greeting = speech.greeting if greeting is None else greeting
         server = Server(greeting, turns, self._server_context, tls=tls)
         self._stack.callback(server.stop)

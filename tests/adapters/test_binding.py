@@ -580,7 +580,9 @@ def test_no_wait_may_be_longer_than_the_time_that_is_left(
     conn.sock.settimeout = lambda seconds: (allowed.append((now, seconds)), set_timeout(seconds))
 
     speech.binding.authenticate(conn, PASSWORD, timeout=timeout, initial_response=False)
-    *during, (_, afterwards) = allowed
+    # A look at what is there waits 0 seconds, and puts back what was set.
+    waits = [each for each, before in zip(allowed, [(0, 1), *allowed], strict=False) if each[1] and before[1]]
+    *during, (_, afterwards) = waits
     assert {seconds for when, seconds in during if when == 0} == {each}
     assert {seconds for when, seconds in during if when == spent} == {10}
     assert afterwards == 30
@@ -598,7 +600,8 @@ def test_without_a_time_out_the_connections_own_is_for_each_wait_and_ten_times_f
 
     with pytest.raises(speech.error_named("ConnectionLost"), match="in time"):
         speech.binding.authenticate(conn, PASSWORD)
-    assert waits == [min(30, left) for left in range(290, 0, -10)] + [30]
+    waits = [seconds for seconds, _ in itertools.groupby(filter(None, waits))]  # a look at what is there waits 0
+    assert waits == [30, *range(20, 0, -10), 30]
     assert speech.is_closed(conn)
 
 
@@ -850,7 +853,8 @@ def test_debug_output_and_log_show_the_exchange_without_the_credential(
     assert level(speech, conn) == before
     printed = capsys.readouterr()
     assert_no_secret(printed.out + printed.err + caplog.text)
-    lines = [re.sub(r"  [0-9:.]+ ", "", line, count=1) for line in printed.err.splitlines()]  # imaplib tells the time
+    channel = printed.out if speech.name == "pop" else printed.err  # where the library prints
+    lines = [re.sub(r"  [0-9:.]+ ", "", line, count=1) for line in channel.splitlines()]  # imaplib tells the time
     said = [line for line in lines if line[:2] in ("C:", "S:")]
     assert [record.getMessage() for record in caplog.records] == said
     sent = [line for line in said if line.startswith("C: ") and line.endswith(f"<{len(PLAIN)} octets>")]
@@ -895,7 +899,7 @@ def test_login_takes_a_password_credentials_or_a_source(speech: Any, stage: Any,
     assert conn.login(user, secret) == speech.returned
 
 
-@pytest.mark.parametrize("secret", [b"wonderland", None, 5], ids=repr)
+@pytest.mark.parametrize("secret", [b"wonderland\xff", None, 5], ids=repr)
 def test_login_refuses_what_is_none_of_these(speech: Any, stage: Any, secret: Any) -> None:
     conn, _ = stage.play(speech, speech.offer() if speech.name == "imap" else [], module=speech.binding)
     with pytest.raises(sasl.UsageError, match=type(secret).__name__):
@@ -939,7 +943,7 @@ def test_the_frames_of_a_call_with_a_bare_password_do_not_hold_it(speech: Any, s
     assert_no_secret(local_variables(caught.value))
 
 
-@pytest.mark.parametrize("wrong", [b"wonderland", ["wonderland"], ("wonderland", 5)], ids=repr)
+@pytest.mark.parametrize("wrong", [b"wonderland\xff", ["wonderland"], ("wonderland", 5)], ids=repr)
 def test_the_frames_of_a_login_with_what_is_no_password_do_not_hold_it(speech: Any, stage: Any, wrong: Any) -> None:
     conn, _ = stage.play(speech, silent(speech), module=speech.binding)
     with pytest.raises(sasl.UsageError, match=type(wrong).__name__) as caught:

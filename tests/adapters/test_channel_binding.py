@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives import hashes
 
 import sasl
 from sasl import spec
-from sasl.adapters.channel_binding import bindings, end_point, exporter, why_not
+from sasl.adapters import channel_binding
+from sasl.adapters.binding import describe
+from sasl.adapters.channel_binding import bindings, default_of, end_point, exporter, version_of, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,6 +195,66 @@ def test_whoever_can_export_keying_material_gives_it(identity: Identity, connect
     assert list(found)[1:] == (["tls-unique"] if version is TLS_1_2 else []) + ["tls-server-end-point"]
 
 
+@pytest.mark.parametrize(("version", "default"), [(TLS_1_2, "tls-unique"), (TLS_1_3, None)])
+def test_version_and_default_type_are_told_without_a_look_at_the_certificate(
+    identity: Identity, connect: Any, version: Any, default: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_binding, "end_point", pytest.fail)
+    near, far = connect(*identity.contexts(version))
+    for end in (near, far):
+        assert version_of(end) == version.name.replace("_", ".")
+        assert default_of(end) == default
+    channel = describe(near, "imap", "mail.example")
+    assert (channel.tls, channel.tls_version, channel.default_binding) == (True, version_of(near), default)
+    for end in (near, far):
+        end.close()
+        assert (version_of(end), default_of(end)) == (None, None)
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
+def test_a_description_has_the_bindings_of_the_connection(identity: Identity, connect: Any, version: Any) -> None:
+    near, _ = connect(*identity.contexts(version))
+    assert dict(describe(near, "imap").bindings) == bindings(near)
+
+
+def test_after_a_resumption_there_is_no_default(identity: Identity, connect: Any) -> None:
+    contexts = identity.contexts(TLS_1_2)
+    first, _ = connect(*contexts)
+    near, far = connect(*contexts, first.session)
+    assert (default_of(near), default_of(far)) == (None, None)
+    channel = describe(near, "imap")
+    assert (channel.tls_version, channel.default_binding) == ("TLSv1.2", None)
+    assert list(channel.bindings) == ["tls-server-end-point"]
+
+
+def test_a_tls_connection_that_is_closed_is_described_as_one_without_bindings(identity: Identity, connect: Any) -> None:
+    near, _ = connect(*identity.contexts(TLS_1_2))
+    near.close()
+    channel = describe(near, "imap", "mail.example")
+    assert (channel.tls, channel.tls_version, channel.default_binding) == (True, None, None)
+    assert dict(channel.bindings) == {}
+
+
+def test_tls_over_a_socket_in_the_file_system_is_tls(identity: Identity) -> None:
+    client, server = identity.contexts(TLS_1_2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ThreadPoolExecutor(1) as pool:
+        task = pool.submit(server.wrap_socket, theirs, server_side=True)
+        near = client.wrap_socket(ours, server_hostname="127.0.0.1")
+        with near, task.result():
+            channel = describe(near, "smtp")
+    assert (channel.tls, channel.loopback, channel.tls_version) == (True, True, "TLSv1.2")
+    assert channel.default_binding == "tls-unique"
+
+
+@pytest.mark.parametrize("ask", [bindings, version_of])
+def test_what_is_no_tls_connection_is_the_callers_fault(ask: Any) -> None:
+    with socket.socket() as plain, pytest.raises(sasl.UsageError, match=r"^socket is no TLS connection"):
+        ask(plain)
+    with pytest.raises(sasl.UsageError, match=r"^NoneType is no TLS connection"):
+        ask(None)
+
+
 # --- connections of pyOpenSSL
 
 
@@ -219,6 +281,9 @@ def test_under_tls_1_3_pyopenssl_exports_the_same_at_both_ends(identity: Identit
     client = bindings(near)
     assert list(client) == ["tls-exporter", "tls-server-end-point"]
     assert client == bindings(far, server_side=True, certificate=identity.certificate)
+    assert version_of(near) == "TLSv1.3"
+    channel = sasl.Channel(tls=True, bindings=client, tls_version=version_of(near))
+    assert channel.default_binding == "tls-exporter"
     assert client["tls-exporter"] == exporter(near) == exporter(far)
     assert len(exporter(near)) == 32
     assert exporter(shake_hands(identity, OpenSSL.SSL.TLS1_3_VERSION)[0]) != exporter(near)

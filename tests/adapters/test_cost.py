@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sasl
 import sasl.adapters
 import sasl.mechanisms
-from sasl import policy, registry
+from sasl import fit, policy, registry
 
 if TYPE_CHECKING:
     import pytest
@@ -57,7 +57,8 @@ def test_a_name_that_a_server_offers_is_looked_up_once_to_choose(
         return found(name)
 
     found = registry.lookup
-    monkeypatch.setattr(policy, "lookup", lookup)
+    for module in (policy, fit):
+        monkeypatch.setattr(module, "lookup", lookup)
     conn = play(imap, stage, "PLAIN", "XOAUTH2", "X-UNKNOWN")
     imap.binding.authenticate(conn, sasl.Password("alice", "wonderland"))
     assert asked == Counter({"PLAIN": 1, "XOAUTH2": 1, "X-UNKNOWN": 1, "IMAP-LOGIN": 1})

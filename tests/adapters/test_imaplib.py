@@ -222,8 +222,8 @@ def test_the_text_of_a_bye_is_kept(imap: Any, stage: Any, announced: bytes) -> N
 
 
 def test_bad_is_no_refusal_of_the_credential(imap: Any, stage: Any) -> None:
-    conn, _ = stage.play(imap, [*imap.offer("PLAIN"), (COMMAND, b"{tag} BAD Unknown command\r\n"), imap.noop])
-    with pytest.raises(sasl.ProtocolError, match="Unknown command") as caught:
+    conn, _ = stage.play(imap, [*imap.offer("PLAIN"), (COMMAND, b"{tag} BAD Cannot parse that\r\n"), imap.noop])
+    with pytest.raises(sasl.ProtocolError, match="Cannot parse that") as caught:
         authenticate(conn, PASSWORD)
     assert isinstance(caught.value, imaplib.IMAP4.error)
     assert caught.value.args == (str(caught.value),)
@@ -277,7 +277,7 @@ def test_login_sends_what_is_not_ascii_as_a_literal(imap: Any, stage: Any) -> No
     password = "p\xe4ssw\xf6rd".encode()
     conn, _ = stage.play(
         imap,
-        [*imap.offer(), (b'{tag} LOGIN "alice" {%d}' % len(password), b"+ go on\r\n"), (password, imap.yes)],
+        [*imap.offer(), (b"{tag} LOGIN alice {%d}" % len(password), b"+ go on\r\n"), (password, imap.yes)],
         module=sasl.adapters.imaplib,
     )
     assert conn.login("alice", "p\xe4ssw\xf6rd") == imap.returned

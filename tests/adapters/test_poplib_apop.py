@@ -210,7 +210,7 @@ def test_what_cannot_be_used_is_known_before_the_command_is_sent(pop: Any, stage
             conn.apop(user, password)
         assert "wonder" not in str(caught.value)
     with pytest.raises(sasl.UsageError):
-        conn.apop("alice", b"wonderland")
+        conn.apop("alice", b"wonderland\xff")
     pop.close(conn)
     assert server.heard() == [b"CAPA"] * 2
 

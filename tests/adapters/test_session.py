@@ -252,6 +252,62 @@ def test_a_connection_that_is_closed_already_is_no_failure(mail: Mail) -> None:
         conn.sock.close()
 
 
+class Box:
+    """A connection that is closed by a farewell only, like imap_tools' MailBox; `fails` says that it cannot be."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+        self.left = 0
+
+    def logout(self) -> None:
+        self.left += 1
+        if self.fails:
+            raise imaplib.IMAP4.abort("socket error: EOF")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_error_of_a_login_is_what_leaves_whatever_becomes_of_closing(fails: bool) -> None:
+    box, tokens = Box(fails=fails), iter(["old", "new"])
+
+    def refuse(_conn: Box, _credentials: sasl.Credentials) -> None:
+        raise stale()
+
+    session = Session(lambda: box, refuse, sasl.Bearer("alice", lambda: next(tokens)))
+    with pytest.raises(sasl.AuthenticationFailed):
+        session.log_in()
+    assert box.left == 2  # a new token was asked for
+
+
+def test_the_error_of_a_block_is_what_leaves_whatever_becomes_of_closing() -> None:
+    session = Session(lambda: Box(fails=True), lambda *_: None, sasl.Password("alice", "wonderland"))
+    with pytest.raises(ZeroDivisionError), session.connected():
+        raise ZeroDivisionError
+
+
+def test_a_connection_without_a_close_takes_leave() -> None:
+    box = Box()
+    with Session(lambda: box, lambda *_: None, sasl.Password("alice", "wonderland")).connected():
+        assert not box.left
+    assert box.left == 1
+
+
+def test_a_connection_that_nobody_knows_to_close_is_a_usage_error() -> None:
+    session = Session(object, lambda *_: None, sasl.Password("alice", "wonderland"))
+    with pytest.raises(sasl.UsageError, match="how to close a object"), session.connected():
+        pass
+
+
+def test_a_session_says_at_once_what_it_cannot_use() -> None:
+    good: Any = (object, lambda *_: None, sasl.Password("alice", "wonderland"))
+    for at, name in enumerate(("factory", "authenticate", "credentials")):
+        wrong = [*good[:at], "wonderland", *good[at + 1 :]]
+        with pytest.raises(sasl.UsageError, match=name) as caught:
+            Session(*wrong)
+        assert "wonderland" not in str(caught.value)
+    with pytest.raises(sasl.UsageError, match="close"):
+        Session(*good, close="logout")  # type: ignore[arg-type]
+
+
 def test_a_connection_may_be_closed_in_another_way(imap: Mail) -> None:
     session = imap.session(sasl.Password("alice", "wonderland"), close=imaplib.IMAP4.logout)
     with session.connected():

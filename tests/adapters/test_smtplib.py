@@ -25,6 +25,7 @@ from sasl.adapters.smtplib import (
     SMTPMechanismUnavailable,
     SMTPPolicyViolation,
     SMTPProtocolError,
+    SMTPServerBusy,
     SMTPTemporaryFailure,
     authenticate,
 )
@@ -342,7 +343,7 @@ def test_an_initial_response_too_long_for_a_command_line_goes_after_the_prompt(s
         (b"503 5.5.1 already authenticated\r\n", SMTPAuthenticationFailed),
         (b"535 5.7.8 no\r\n", SMTPAuthenticationFailed),
         (b"454 4.7.0 later\r\n", SMTPTemporaryFailure),
-        (b"421 4.7.0 gone\r\n", SMTPConnectionLost),
+        (b"421 4.7.0 gone\r\n", SMTPServerBusy),
         (b"235x yes\r\n", SMTPProtocolError),
         (b"250 yes\r\n", SMTPProtocolError),
     ],
@@ -357,23 +358,17 @@ def test_auth_raises_for_all_that_is_not_235(smtp: Any, stage: Any, reply: bytes
         assert (caught.value.smtp_code, caught.value.smtp_error) == (int(reply[:3]), reply[4:-2])
 
 
-@pytest.mark.parametrize("response", [5, "\udcff", KeyError("wonderland")], ids=repr)
-def test_an_authobject_that_fails_cancels_and_the_next_command_is_answered(
+@pytest.mark.parametrize("response", [5, "\udcff"], ids=repr)
+def test_an_authobject_that_returns_what_is_no_response_cancels_and_the_next_command_is_answered(
     smtp: Any, stage: Any, response: Any
 ) -> None:
-    def answer(challenge: bytes | None = None) -> Any:
-        if challenge is not None and isinstance(response, Exception):
-            raise response
-        return challenge and response
-
     conn, _ = stage.play(
         smtp,
         [*smtp.offer(), (b"AUTH X-OWN", smtp.challenge(b"?")), (b"*", smtp.cancelled), smtp.noop],
         module=BINDING,
     )
     with pytest.raises(SMTPProtocolError) as caught:
-        conn.auth("X-OWN", answer)
-    assert seen([str(caught.value)], "wonderland") == []
+        conn.auth("X-OWN", lambda challenge=None: challenge and response)
     assert caught.value.__context__ is None
     conn.noop()
 
@@ -386,13 +381,6 @@ def test_an_authobject_that_returns_none_cancels(smtp: Any, stage: Any) -> None:
     )
     with pytest.raises(SMTPCancelled):
         conn.auth("X-OWN", lambda _challenge=None: None)
-    conn.noop()
-
-
-def test_an_authobject_that_fails_before_the_command_sends_none(smtp: Any, stage: Any) -> None:
-    conn, _ = stage.play(smtp, [*smtp.offer(), smtp.noop], module=BINDING)
-    with pytest.raises(sasl.UsageError, match="KeyError"):
-        conn.auth("X-OWN", lambda: {}["wonderland"])
     conn.noop()
 
 
@@ -455,13 +443,11 @@ def test_the_debug_output_of_auth_shows_sizes(
 def test_the_arguments_of_the_library_are_taken(name: str) -> None:
     theirs = inspect.signature(getattr(smtplib.SMTP, name)).parameters
     ours = inspect.signature(getattr(SMTP, name)).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in ours.values())
-    assert takes_any or set(theirs) <= set(ours)
-    assert [key for key in ours if ours[key].kind is ours[key].POSITIONAL_OR_KEYWORD] == [
-        key
-        for key in theirs
-        if key in ours and theirs[key].kind is theirs[key].POSITIONAL_OR_KEYWORD and key != "context"
-    ]
+    assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in ours.values())
+    assert set(theirs) <= set(ours)
+    order = [key for key in ours if key in theirs and ours[key].kind is ours[key].POSITIONAL_OR_KEYWORD]
+    theirs_in_order = [key for key in theirs if theirs[key].kind is theirs[key].POSITIONAL_OR_KEYWORD]
+    assert order[: len(theirs_in_order)] == theirs_in_order
 
 
 def test_login_may_be_told_to_send_no_initial_response(smtp: Any, stage: Any) -> None:

@@ -140,3 +140,32 @@ def test_a_key_is_as_long_as_its_hash(octets: int) -> None:
         ScramKeys("sha256", b"salt", 1, bytes(octets), KEY)
     with pytest.raises(sasl.UsageError, match="32 octets"):
         ScramKeys("sha256", b"salt", 1, KEY, bytes(octets))
+
+
+@pytest.mark.parametrize("name", sasl.Limits.__match_args__)
+@pytest.mark.parametrize("number", ["x", None, -1, True, 1.5])
+def test_a_limit_is_a_number(name: str, number: object) -> None:
+    with pytest.raises(sasl.UsageError, match="a number"):
+        sasl.Limits(**{name: number})  # type: ignore[arg-type]
+
+
+def test_no_maximum_is_below_its_minimum() -> None:
+    for kind in (sasl.Limits, sasl.Policy):
+        with pytest.raises(sasl.UsageError, match="not below min_iterations"):
+            kind(min_iterations=10_000, max_iterations=5_000)
+
+
+@pytest.mark.parametrize(
+    ("hash_name", "most"),
+    [("sha1", 600_000), ("sha256", 600_000), ("sha384", 400_000), ("sha512", 400_000), ("sha3_512", 300_000)],
+)
+def test_a_slower_hash_has_a_lower_ceiling_unless_a_number_is_given(hash_name: str, most: int) -> None:
+    assert sasl.Limits().most_iterations(hash_name) == most
+    assert sasl.Limits(max_iterations=500_000).most_iterations(hash_name) == 500_000
+
+
+@pytest.mark.parametrize("name", ["min_iterations", "max_iterations"])
+@pytest.mark.parametrize("number", ["4096", None, -1, True, 1.5, [4_096]])
+def test_the_iterations_of_a_policy_are_numbers(name: str, number: object) -> None:
+    with pytest.raises(sasl.UsageError, match="a number"):
+        sasl.Policy(**{name: number})  # type: ignore[arg-type]

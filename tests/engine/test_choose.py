@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +15,14 @@ from sasl import Bearer, Channel, CheckCertificate, CheckPassword, CheckToken, E
 from ..support.leaks import seen, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 JOE = Password("joe", "pencil")
 TOKEN = Bearer("joe@example.com", "ya29.token")
 TLS = Channel(tls=True)
 BOUND = Channel(tls=True, bindings={"tls-exporter": b"exported", "tls-server-end-point": b"hash"})
+DEFAULT = Channel(tls=True, bindings={"tls-exporter": b"exported"})
+"""What is left of `BOUND` for a mechanism: the one type that it binds to, or could."""
 LOOPBACK = Channel(loopback=True)
 
 
@@ -72,7 +76,7 @@ def test_each_mechanism_passed_over_has_its_reason() -> None:
         "XOAUTH2": "takes Bearer, not Password",
         "PLAIN": "X-SCRAM is stronger",
         "X-OLD": "off unless the policy allows it by name",
-        "X-SCRAM-PLUS": "no channel-binding data for this connection",
+        "X-SCRAM-PLUS": "this connection has not the channel binding that is the default for its TLS version",
         "X-SERVER-ONLY": "X-SERVER-ONLY has no client side here",
     }
 
@@ -265,10 +269,10 @@ def test_a_mechanism_that_is_off_by_default_wants_to_be_allowed_by_name() -> Non
 # --- channel binding
 
 
-def test_a_plus_mechanism_replaces_its_twin_and_keeps_the_bindings() -> None:
+def test_a_plus_mechanism_replaces_its_twin_and_keeps_the_default_binding() -> None:
     for offered in (["X-SCRAM", "X-SCRAM-PLUS"], ["X-SCRAM-PLUS", "X-SCRAM"], ["X-SCRAM-PLUS"]):
         choice = sasl.choose(offered, JOE, channel=BOUND)
-        assert (choice.name, choice.channel) == ("X-SCRAM-PLUS", BOUND)
+        assert (choice.name, choice.channel, choice.asked_for) == ("X-SCRAM-PLUS", DEFAULT, False)
 
 
 @pytest.mark.parametrize("rank", [1, 40])
@@ -284,10 +288,10 @@ def test_without_bindings_the_twin_is_taken() -> None:
     assert (choice.name, dict(choice.channel.bindings)) == ("X-SCRAM", {})
 
 
-def test_a_twin_whose_plus_was_not_offered_keeps_the_bindings() -> None:
+def test_a_twin_whose_plus_was_not_offered_keeps_the_default_binding() -> None:
     """So that it sends "y": the server may know that it does offer -PLUS, and somebody has taken it out."""
-    assert sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=BOUND).channel == BOUND
-    assert sasl.choose(["X-STRONG", "X-SCRAM-PLUS"], JOE, channel=BOUND).channel == BOUND  # that of another mechanism
+    assert sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=BOUND).channel == DEFAULT
+    assert sasl.choose(["X-STRONG", "X-SCRAM-PLUS"], JOE, channel=BOUND).channel == DEFAULT  # that of another mechanism
 
 
 @pytest.mark.parametrize(
@@ -316,6 +320,138 @@ def test_a_twin_goes_by_the_row_where_the_name_does_not_say_it(add: Callable[...
     assert sasl.choose(["X-STRONG", "X-BOUND"], JOE, channel=BOUND).name == "X-BOUND"
     never = sasl.choose(["X-STRONG", "X-BOUND"], JOE, channel=BOUND, policy=Policy(channel_binding="never"))
     assert (never.name, dict(never.channel.bindings)) == ("X-STRONG", {})
+
+
+UNIQUE, EXPORTER, END_POINT = "tls-unique", "tls-exporter", "tls-server-end-point"
+# TLS version, types at hand, the default of them
+DEFAULTS = [
+    ("TLSv1", [UNIQUE], UNIQUE),
+    ("TLSv1.1", [UNIQUE], UNIQUE),
+    ("TLSv1.2", [UNIQUE, END_POINT], UNIQUE),
+    ("TLSv1.2", [EXPORTER, UNIQUE, END_POINT], UNIQUE),
+    ("TLSv1.2", [END_POINT], None),  # a resumed session, or pyOpenSSL
+    ("TLSv1.2", [EXPORTER, END_POINT], None),  # who vouches for the master secret has no default for that
+    ("TLSv1.2", [EXPORTER], None),
+    ("TLSv1.3", [EXPORTER, END_POINT], EXPORTER),
+    ("TLSv1.3", [END_POINT], None),  # all that ssl has
+    ("TLSv1.3", [UNIQUE, END_POINT], None),  # is not defined there
+    ("TLSv1.3", [], None),
+    (None, [UNIQUE, END_POINT], UNIQUE),
+    (None, [EXPORTER, END_POINT], EXPORTER),
+    (None, [EXPORTER, UNIQUE], UNIQUE),
+    (None, [END_POINT], None),
+    (None, [], None),
+]
+defaults = pytest.mark.parametrize(("version", "kinds", "default"), DEFAULTS, ids=str)
+
+
+def channel_with(version: str | None, kinds: list[str]) -> Channel:
+    bindings = {kind: kind.encode() for kind in kinds}
+    return Channel(tls=True, service="imap", host="mail.example", bindings=bindings, tls_version=version)
+
+
+def lazily(channel: Channel, **default: Any) -> Channel:
+    return dataclasses.replace(channel, bindings=sasl.LazyBindings(lambda: channel.bindings, **default))
+
+
+@defaults
+def test_the_default_binding_goes_by_the_version_of_tls(
+    version: str | None, kinds: list[str], default: str | None
+) -> None:
+    channel = channel_with(version, kinds)
+    assert channel.default_binding == lazily(channel).default_binding == default
+    assert pickle.loads(pickle.dumps(channel)).default_binding == default
+
+
+@defaults
+def test_channel_binding_is_unasked_for_where_its_default_type_is_at_hand(
+    version: str | None, kinds: list[str], default: str | None
+) -> None:
+    """By what a client chooses, and what a server offers."""
+    known = channel_with(version, kinds)
+    bound = [] if default is None else [default]
+    for channel in (known, lazily(known), lazily(known, default=default)):
+        with_plus = sasl.choose(["X-SCRAM", "X-SCRAM-PLUS"], JOE, channel=channel)
+        without = sasl.choose(["X-SCRAM"], JOE, channel=channel)
+        assert with_plus.name == ("X-SCRAM" if default is None else "X-SCRAM-PLUS")
+        assert list(with_plus.channel.bindings) == list(without.channel.bindings) == bound  # without -PLUS, "y" or "n"
+        assert (with_plus.asked_for, with_plus.pin) == (without.asked_for, without.pin) == (False, None)
+        assert with_plus.channel.tls_version == version
+        offered = sasl.offer(channel, Policy(), [FindKeys])
+        assert [name.endswith("-PLUS") for name in offered].count(True) == (0 if default is None else 7)
+    if default is None:
+        assert "default for its TLS version" in with_plus.passed_over["X-SCRAM-PLUS"]
+        with pytest.raises(sasl.MechanismUnavailable, match="default for its TLS version"):
+            sasl.choose(["X-SCRAM-PLUS"], JOE, channel=known)
+
+
+ASKED: list[dict[str, Any]] = [
+    {"mechanism": "X-SCRAM-PLUS"},
+    {"policy": Policy(channel_binding="require")},
+    {"policy": Policy(pin="X-SCRAM-PLUS")},
+    {"policy": Policy(pins={"imap://joe@mail.example": "X-SCRAM-PLUS"})},
+]
+
+
+@defaults
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_channel_binding_that_is_asked_for_takes_what_there_is(
+    version: str | None, kinds: list[str], default: str | None, asked: dict[str, Any]
+) -> None:
+    """The default type if it is there, else the server's certificate, which every TLS library has."""
+    known = channel_with(version, kinds)
+    for channel in (known, lazily(known), lazily(known, default=default)):
+        if not kinds:
+            with pytest.raises((sasl.MechanismUnavailable, sasl.PolicyViolation), match="no channel-binding data"):
+                sasl.choose(["X-SCRAM-PLUS"], JOE, channel=channel, **asked)
+            continue
+        choice = sasl.choose(["X-SCRAM", "X-SCRAM-PLUS", "PLAIN"], JOE, channel=channel, **asked)
+        kind = default or (END_POINT if END_POINT in kinds else kinds[0])
+        assert (choice.name, choice.asked_for) == ("X-SCRAM-PLUS", True)
+        assert dict(choice.channel.bindings) == {kind: kind.encode()}
+        policy = asked.get("policy", Policy())
+        assert choice.pin == ("X-SCRAM-PLUS" if policy.pin or policy.pins else None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"policy": Policy(pin="X-SCRAM-PLUS")}, "pinned to X-SCRAM-PLUS"),
+        ({"policy": Policy(pin="X-SCRAM-PLUS"), "mechanism": "X-SCRAM-PLUS"}, "pinned to X-SCRAM-PLUS"),
+        ({"policy": Policy(pin="X-SCRAM")}, None),
+        ({"policy": Policy(channel_binding="require")}, None),
+        ({"mechanism": "X-SCRAM-PLUS"}, None),
+    ],
+)
+def test_a_pin_of_channel_binding_that_is_out_of_reach_is_named(asked: dict[str, Any], named: str | None) -> None:
+    error: Any = sasl.MechanismUnavailable if named is None else sasl.PolicyViolation
+    with pytest.raises(error, match=named):
+        sasl.choose(["X-SCRAM-PLUS"], JOE, channel=TLS, **asked)
+
+
+def test_who_asks_for_a_mechanism_without_channel_binding_has_asked_too() -> None:
+    assert sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=TLS, mechanism="X-SCRAM").asked_for
+    pinned = sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=TLS, policy=Policy(pin="X-SCRAM"))
+    assert (pinned.asked_for, pinned.pin) == (False, None)
+
+
+def test_a_default_that_is_known_spares_fetching_the_bindings() -> None:
+    calls = []
+
+    def fetch() -> dict[str, bytes]:
+        calls.append(1)
+        return {UNIQUE: b"u", END_POINT: b"p"}
+
+    for default, name in ((None, "X-SCRAM"), (UNIQUE, "X-SCRAM-PLUS")):
+        bindings = sasl.LazyBindings(fetch, default=default)
+        channel = Channel(tls=True, bindings=bindings, tls_version="TLSv1.2")
+        assert channel.default_binding == default
+        assert sasl.choose(["X-SCRAM", "X-SCRAM-PLUS"], JOE, channel=channel).name == name
+        assert ("SCRAM-SHA-1-PLUS" in sasl.offer(channel, Policy(), [FindKeys])) is (default is not None)
+    assert calls == []
+    unbound = sasl.choose(["X-SCRAM"], JOE, channel=dataclasses.replace(channel, bindings=sasl.LazyBindings(fetch)))
+    assert list(unbound.channel.bindings) == [UNIQUE]
+    assert calls == [1]
 
 
 def test_required_channel_binding_never_falls_back() -> None:
@@ -355,9 +491,10 @@ def test_a_pin_is_kept_for_each_account() -> None:
     pins: dict[str, str] = {}
     policy = Policy(pins=pins)
     policy.remember(sasl.choose(["X-SCRAM-PLUS", "PLAIN"], JOE, channel=ACCOUNT, policy=policy), JOE)
-    assert pins == {f"imap://{JOE.authcid}@mail.example": "X-SCRAM-PLUS"}
-    with pytest.raises(sasl.PolicyViolation, match="weaker than X-SCRAM-PLUS"):
-        sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=ACCOUNT, policy=policy)
+    assert pins == {f"imap://{JOE.authcid}@mail.example": "X-SCRAM"}
+    assert sasl.choose(["X-SCRAM", "PLAIN"], JOE, channel=ACCOUNT, policy=policy).name == "X-SCRAM"
+    with pytest.raises(sasl.PolicyViolation, match="weaker than X-SCRAM"):
+        sasl.choose(["PLAIN"], JOE, channel=ACCOUNT, policy=policy)
     others = [
         (dataclasses.replace(ACCOUNT, host="other.example"), JOE),
         (dataclasses.replace(ACCOUNT, service="smtp"), JOE),
@@ -374,10 +511,41 @@ def test_a_weaker_login_does_not_loosen_a_pin_and_a_stronger_one_tightens_it() -
         ("PLAIN", "PLAIN"),
         ("X-SCRAM", "X-SCRAM"),
         ("PLAIN", "X-SCRAM"),
-        ("X-SCRAM-PLUS", "X-SCRAM-PLUS"),
+        ("X-SCRAM-PLUS", "X-SCRAM"),
     ):
         policy.remember(sasl.Choice(name, ACCOUNT), JOE)
         assert list(pins.values()) == [kept]
+    policy.remember(sasl.Choice("X-SCRAM-PLUS", ACCOUNT, asked_for=True), JOE)
+    assert list(pins.values()) == ["X-SCRAM-PLUS"]
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "asked_for", "after"),
+    [
+        (None, "X-SCRAM-PLUS", False, "X-SCRAM"),
+        (None, "X-SCRAM-PLUS", True, "X-SCRAM-PLUS"),
+        ("X-SCRAM", "X-SCRAM-PLUS", False, None),
+        ("X-SCRAM", "X-SCRAM-PLUS", True, "X-SCRAM-PLUS"),
+        ("X-SCRAM-PLUS", "X-SCRAM-PLUS", True, None),
+        ("X-STRONG", "X-SCRAM-PLUS", False, None),  # it ranks above, and what is written of it does not
+        ("SCRAM-SHA-512", "SCRAM-SHA-1-PLUS", False, None),
+        ("SCRAM-SHA-1", "SCRAM-SHA-512-PLUS", False, "SCRAM-SHA-512"),
+        ("X-SCRAM", "X-UNKNOWN", False, "X-UNKNOWN"),
+    ],
+)
+def test_a_pin_has_no_channel_binding_that_nobody_asked_for(
+    *, before: str | None, name: str, asked_for: bool, after: str | None
+) -> None:
+    """And what is known already is not written again."""
+    written = []
+
+    class Pins(dict[str, str]):
+        def __setitem__(self, account: str, mechanism: str) -> None:
+            written.append(mechanism)
+
+    pins = Pins({} if before is None else {"imap://joe@mail.example": before})
+    Policy(pins=pins).remember(sasl.Choice(name, ACCOUNT, asked_for=asked_for), JOE)
+    assert written == ([] if after is None else [after])
 
 
 def test_a_login_command_is_weaker_than_every_mechanism() -> None:
@@ -393,6 +561,18 @@ def test_a_token_has_its_account_too() -> None:
     pins: dict[str, str] = {}
     Policy(pins=pins).remember(sasl.Choice("OAUTHBEARER", ACCOUNT), Bearer("joe", "x"))
     assert pins == {"imap://joe@mail.example": "OAUTHBEARER"}
+
+
+def test_a_pin_of_a_password_says_nothing_of_a_token() -> None:
+    pins = {"imap://joe@mail.example": "X-SCRAM"}
+    policy, token = Policy(pins=pins), Bearer("joe", "x")
+    choice = sasl.choose(["XOAUTH2", "PLAIN"], token, channel=ACCOUNT, policy=policy)
+    assert choice.name == "XOAUTH2"
+    policy.remember(choice, token)
+    assert pins == {"imap://joe@mail.example": "X-SCRAM"}
+    pins["imap://joe@mail.example"] = "XOAUTH2"
+    policy.remember(sasl.choose(["PLAIN"], JOE, channel=ACCOUNT, policy=policy), JOE)
+    assert pins == {"imap://joe@mail.example": "PLAIN"}
 
 
 @pytest.mark.parametrize(
@@ -495,6 +675,12 @@ def test_a_mechanism_that_is_off_is_used_only_if_it_is_named(name: str, credenti
         {"max_iterations": None},
         {"pin": "not a name"},
         {"pin": ""},
+        {"fallback": None},
+        {"fallback": 0},
+        {"fallback": "no"},
+        {"prepare": None},
+        {"prepare": 1},
+        {"prepare": "never"},
     ],
     ids=str,
 )
@@ -737,7 +923,142 @@ def test_a_bound_row_by_any_name_that_is_not_taken_leaves_no_bindings(add: Calla
     choice = sasl.choose(["X-GLUED", "X-SCRAM", "X-OTHER"], JOE, channel=BOUND, mechanism="X-SCRAM")
 
     assert choice.channel.bindings == {}
-    assert sasl.choose(["X-SCRAM", "X-OTHER"], JOE, channel=BOUND).channel.bindings == BOUND.bindings
+    assert sasl.choose(["X-SCRAM", "X-OTHER"], JOE, channel=BOUND).channel == DEFAULT
+
+
+# --- passwords that are not to be hashed as they would be
+
+CHANGED = ["\u00bdpint", "p\U0001f511word", "a\u00a0b", "\u00e9" * 1_025]
+LOGINS = ["SCRAM-SHA-1", "PLAIN", "SCRAM-SHA-256"]
+STRONGEST = "SCRAM-SHA-256"
+
+
+@pytest.mark.parametrize("password", CHANGED, ids=["changed", "refused", "blank", "long"])
+def test_a_password_that_hashing_would_change_is_sent_as_it_was_typed(password: str) -> None:
+    """Over TLS: servers keep it so (RFC 4013 is for those who prepare what they keep)."""
+    joe = Password("joe", password)
+    choice = sasl.choose([*LOGINS, "LOGIN"], joe, channel=BOUND)
+    assert choice.name == "PLAIN"
+    for name in ("SCRAM-SHA-1", "SCRAM-SHA-256"):
+        assert "SASLprep" in choice.passed_over[name]
+    assert choice.passed_over["LOGIN"] == "PLAIN is stronger"
+    assert sasl.choose(["SCRAM-SHA-1", "LOGIN"], joe, channel=TLS).name == "LOGIN"
+    assert sasl.choose(["SCRAM-SHA-1-PLUS"], joe, channel=BOUND, commands=COMMANDS).name == "IMAP-LOGIN"
+    assert sasl.choose(["SCRAM-SHA-1"], joe, channel=TLS, commands={"IMAP-LOGIN": "off"}).name == "SCRAM-SHA-1"
+    assert not seen([repr(choice), *choice.passed_over.values()], password)
+
+
+@pytest.mark.parametrize("password", CHANGED, ids=["changed", "refused", "blank", "long"])
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        ({"mechanism": "scram-sha-1"}, "SCRAM-SHA-1"),
+        ({"policy": Policy(pin="SCRAM-SHA-1")}, STRONGEST),
+        ({"policy": Policy(pin="SCRAM-SHA-1-PLUS"), "offered": ["SCRAM-SHA-1-PLUS", "PLAIN"]}, "SCRAM-SHA-1-PLUS"),
+        (
+            {"policy": Policy(channel_binding="require"), "offered": ["SCRAM-SHA-1-PLUS", "PLAIN"]},
+            "SCRAM-SHA-1-PLUS",
+        ),
+        ({"policy": Policy(plaintext="always"), "channel": Channel()}, STRONGEST),
+        ({"channel": Channel()}, STRONGEST),
+        ({"policy": Policy(prepare=False)}, STRONGEST),
+        ({"offered": ["SCRAM-SHA-1", "SCRAM-SHA-256"]}, STRONGEST),
+        ({"offered": ["SCRAM-SHA-1"]}, "SCRAM-SHA-1"),
+    ],
+    ids=["mechanism", "pin", "pin-plus", "require", "clear-allowed", "clear", "prepare", "no-plain", "nothing-else"],
+)
+def test_a_password_is_hashed_all_the_same_where_that_is_wanted_or_nothing_else_may_be(
+    password: str, how: dict[str, Any], name: str
+) -> None:
+    how = {"offered": LOGINS, "channel": BOUND, **how}
+    assert sasl.choose(credentials=Password("joe", password), **how).name == name
+
+
+@pytest.mark.parametrize("password", ["pencil", "K\u00f6nigin", " ~", "x" * 1_000], ids=len)
+def test_a_password_that_hashing_leaves_is_hashed(password: str) -> None:
+    assert sasl.choose(LOGINS, Password("joe", password), channel=TLS).name == STRONGEST
+
+
+def test_a_user_name_that_cannot_be_prepared_is_not_hashed() -> None:
+    choice = sasl.choose(LOGINS, Password("p\u202e", "pencil"), channel=TLS)
+    assert choice.name == "PLAIN"
+    assert "user name" in choice.passed_over[STRONGEST]
+    assert sasl.choose(LOGINS, Password("\u00bdjoe", "pencil"), channel=TLS).name == STRONGEST
+
+
+def test_a_token_is_not_prepared(add: Callable[..., sasl.Mechanism]) -> None:
+    add("X-PROOF", client=lambda *_: None, credentials=Bearer, rank=90)
+    assert sasl.choose(["XOAUTH2", "X-PROOF"], Bearer("joe", "\u00bdtoken"), channel=TLS).name == "X-PROOF"
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+def test_a_policy_that_prepares_nothing_tells_the_mechanisms_that_would(
+    add: Callable[..., sasl.Mechanism], *, prepare: bool
+) -> None:
+    told: list[object] = []
+
+    def by_name(_credentials: object, _options: object, *, prepare: bool = True) -> Any:
+        told.append(prepare)
+        yield b""
+
+    def by_place(_credentials: object, _options: object, prepare: bool = True) -> Any:
+        told.append(prepare)
+        yield b""
+
+    def knows_nothing(_credentials: object, _options: object) -> Any:
+        prepare = "of its own"
+        told.append(prepare)
+        yield b""
+
+    class Callable_:
+        def __call__(self, _credentials: object, _options: object) -> Any:
+            return knows_nothing(_credentials, _options)
+
+    policy = Policy(prepare=prepare)
+    for script in (by_name, by_place, knows_nothing, Callable_()):
+        add("X-SCRAM", client=script)
+        choice = sasl.choose(["X-SCRAM"], JOE, channel=TLS, policy=policy)
+        assert choice.prepare is prepare
+        choice.client(JOE).start()
+    assert told == [prepare, prepare, "of its own", "of its own"]
+    add("X-SCRAM", client=by_name)
+    choice.client(JOE, prepare=True).start()  # who says it himself is listened to
+    assert told.pop() is True
+
+
+@pytest.mark.parametrize("name", ["PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"])
+@pytest.mark.parametrize("password", CHANGED[:3], ids=["changed", "refused", "blank"])
+def test_every_mechanism_takes_a_policy_that_prepares_nothing(name: str, password: str) -> None:
+    joe, policy = Password("joe", password), Policy(prepare=False, allow=["CRAM-MD5", "DIGEST-MD5"])
+    choice = sasl.choose([name], joe, policy=policy, channel=ACCOUNT)
+    choice.client(joe).start()
+
+
+def test_a_token_and_a_command_take_a_policy_that_prepares_nothing() -> None:
+    policy = Policy(prepare=False)
+    token = sasl.choose(["XOAUTH2"], TOKEN, policy=policy, channel=TLS)
+    assert (token.client(TOKEN).start() or b"").startswith(b"user=")
+    command = sasl.choose([], JOE, policy=policy, channel=TLS, commands=COMMANDS)
+    assert command.client(JOE).name == "IMAP-LOGIN"
+
+
+# --- families
+
+
+def test_mechanisms_of_one_family_go_by_what_is_kept_on_the_server() -> None:
+    for row in (*sasl.known_mechanisms(), *(row for row in sasl.mechanisms.ROWS if row.command)):
+        if not row.name.startswith("X-"):
+            assert row.family == ("SCRAM" if row.name.startswith("SCRAM-") else row.name)
+
+
+def test_a_family_that_the_server_refused_does_not_come_again() -> None:
+    offered = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
+    refused = {"SCRAM": "the server refused SCRAM-SHA-256-PLUS: no"}
+    choice = sasl.choose(offered, JOE, channel=BOUND, refused=refused)
+    assert choice.name == "PLAIN"
+    assert [choice.passed_over[name] for name in offered[:2]] == [refused["SCRAM"]] * 2
+    with pytest.raises(sasl.MechanismUnavailable, match="the server refused"):
+        sasl.choose(offered[:2], JOE, channel=BOUND, refused=refused)
 
 
 # --- channel bindings are fetched where somebody looks at them
@@ -907,3 +1228,51 @@ def test_what_is_no_login_command_with_what_is_against_it_is_a_usage_error(comma
 
 def test_the_name_of_a_login_command_is_compared_as_others_are() -> None:
     assert sasl.choose([], JOE, channel=TLS, commands={"imap-login": ""}, mechanism="Imap-Login").name == "IMAP-LOGIN"
+
+
+@pytest.mark.parametrize(
+    ("host", "service", "user"),
+    [("Mail.Example.", "imap", "joe"), ("mail.example", "IMAP", "joe"), ("mail.example", "imap", "j\u00ado\ufeffe")],
+)
+def test_an_account_is_the_same_however_it_is_spelt(host: str, service: str, user: str) -> None:
+    pins = {"imap://joe@mail.example": "X-SCRAM"}
+    channel = Channel(tls=True, service=service, host=host)
+    with pytest.raises(sasl.PolicyViolation, match="pinned to"):
+        sasl.choose(["PLAIN"], Password(user, "x"), channel=channel, policy=Policy(pins=pins))
+
+
+def test_a_user_whose_name_cannot_be_prepared_has_an_account() -> None:
+    pins: dict[str, str] = {}
+    channel = Channel(tls=True, service="imap", host="mail.example")
+    Policy(pins=pins).remember(sasl.Choice("PLAIN", channel), Password("p\U0001f511\u202e", "x"))
+    assert list(pins) == ["imap://p\U0001f511\u202e@mail.example"]
+
+
+def test_a_list_without_end_costs_little_and_its_error_is_short() -> None:
+    def names() -> Iterator[str]:
+        for number in itertools.count():
+            assert number < 10_000
+            yield f"X-{number}"
+
+    with pytest.raises(sasl.MechanismUnavailable, match="and 4080 more") as caught:
+        sasl.choose(names(), JOE, channel=TLS)
+    assert len(str(caught.value)) < 2_000
+    assert len(caught.value.passed_over) == 4_096
+
+
+@pytest.mark.parametrize(
+    ("hashes", "names"),
+    [
+        (None, ["SCRAM-SHA3-512", "SCRAM-SHA-512", "SCRAM-SHA-384", "SCRAM-SHA-256", "SCRAM-SHA-224", "SCRAM-SHA-1"]),
+        (["sha256"], ["SCRAM-SHA-256"]),
+        ({"sha1", "sha512"}, ["SCRAM-SHA-512", "SCRAM-SHA-1"]),
+        ([], []),
+    ],
+)
+def test_scram_is_offered_for_the_hashes_that_there_are_keys_for(hashes: Any, names: list[str]) -> None:
+    offered = sasl.offer(TLS, Policy(), [sasl.FindKeys], hashes)
+    assert [name for name in offered if not name.startswith("X-")] == names  # of a plug-in nobody knows which hash
+    assert "PLAIN" in sasl.offer(TLS, Policy(), [sasl.FindKeys, CheckPassword], hashes=hashes)
+    bound = sasl.Channel(tls=True, tls_version="TLSv1.3", bindings={"tls-exporter": b"x" * 32})
+    plus = [f"{name}-PLUS" for name in names]
+    assert set(sasl.offer(bound, Policy(), [sasl.FindKeys], hashes)) - set(offered) >= set(plus)

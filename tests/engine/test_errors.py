@@ -13,7 +13,7 @@ import sasl
 from sasl import errors
 from sasl.errors import place_of
 
-FAMILY: dict[type[sasl.SASLError], type[Exception]] = {
+FAMILY: dict[type[sasl.SASLError], type[Exception] | tuple[type[Exception], ...]] = {
     sasl.SASLError: Exception,
     sasl.UsageError: sasl.SASLError,
     sasl.MechanismUnavailable: sasl.SASLError,
@@ -25,6 +25,7 @@ FAMILY: dict[type[sasl.SASLError], type[Exception]] = {
     sasl.AuthorizationFailed: sasl.AuthenticationFailed,
     sasl.TemporaryFailure: sasl.SASLError,
     sasl.ConnectionLost: sasl.SASLError,
+    sasl.ServerBusy: (sasl.TemporaryFailure, sasl.ConnectionLost),
     sasl.Cancelled: sasl.SASLError,
     sasl.TokenError: sasl.SASLError,
 }
@@ -34,7 +35,8 @@ PLAIN_ONES = [e for e in FAMILY if e not in (sasl.MechanismUnavailable, sasl.Pol
 def test_the_family_is_that_of_the_contract() -> None:
     found = {e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, sasl.SASLError)}
     assert found == set(FAMILY)
-    assert {error: error.__bases__ for error in FAMILY} == {error: (base,) for error, base in FAMILY.items()}
+    bases = {error: base if isinstance(base, tuple) else (base,) for error, base in FAMILY.items()}
+    assert {error: error.__bases__ for error in FAMILY} == bases
     assert all(getattr(sasl, error.__name__) is error for error in FAMILY)
 
 
@@ -43,16 +45,25 @@ def test_each_error_has_the_attributes_of_all(error: type[sasl.SASLError]) -> No
     bare = error("words")
     assert str(bare) == "words"
     assert (bare.mechanism, bare.detail, bare.server_text, bare.response_code) == (None, {}, "", None)
+    assert bare.refusal is None
     assert bare.kind == ("policy" if error is sasl.PolicyViolation else None)
 
 
 @pytest.mark.parametrize("error", PLAIN_ONES, ids=lambda error: error.__name__)
 def test_each_error_tells_what_it_was_told(error: type[sasl.SASLError]) -> None:
     detail = {"status": "401"}
-    told = error("w", mechanism="PLAIN", detail=detail, server_text="NO", response_code="AUTH", kind="expired")
+    told = error(
+        "w",
+        mechanism="PLAIN",
+        detail=detail,
+        server_text="NO",
+        response_code="AUTH",
+        kind="expired",
+        refusal="auth",
+    )
     detail.clear()
-    assert (told.mechanism, told.detail, told.server_text, told.response_code, told.kind) == (
-        "PLAIN", {"status": "401"}, "NO", "AUTH", "expired",
+    assert (told.mechanism, told.detail, told.server_text, told.response_code, told.kind, told.refusal) == (
+        "PLAIN", {"status": "401"}, "NO", "AUTH", "expired", "auth",
     )  # fmt: skip
 
 
@@ -75,6 +86,12 @@ def test_a_token_error_tells_what_can_be_done() -> None:
 def test_a_temporary_failure_is_no_refusal() -> None:
     assert not issubclass(sasl.TemporaryFailure, sasl.AuthenticationFailed)
     assert not issubclass(sasl.ConnectionLost, sasl.AuthenticationFailed)
+
+
+def test_a_server_that_is_busy_can_be_caught_as_both() -> None:
+    for family in (sasl.TemporaryFailure, sasl.ConnectionLost):
+        with pytest.raises(family):
+            raise sasl.ServerBusy("421", kind="unavailable")
 
 
 def test_whether_a_new_token_may_help_is_computed() -> None:
@@ -104,7 +121,15 @@ def test_a_refusal_is_about_a_token_only_where_the_exchange_says_so() -> None:
 def told() -> list[sasl.SASLError]:
     """One error of each class with something in each attribute."""
     full: list[sasl.SASLError] = [
-        error("w", mechanism="M", detail={"status": "401"}, server_text="NO", response_code="C", kind="expired")
+        error(
+            "w",
+            mechanism="M",
+            detail={"status": "401"},
+            server_text="NO",
+            response_code="C",
+            kind="expired",
+            refusal="r",
+        )
         for error in PLAIN_ONES
     ]
     refused = sasl.AuthenticationFailed("w", kind="expired")

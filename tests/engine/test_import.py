@@ -41,7 +41,7 @@ LOADED = {
     ),
     "choose": (
         "sasl.choose(['PLAIN'], sasl.Password('joe', 'pencil'), channel=sasl.Channel(tls=True))",
-        {"sasl.policy"},
+        {"sasl.fit", "sasl.policy"},
     ),
 }
 

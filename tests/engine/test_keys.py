@@ -92,7 +92,37 @@ def test_a_password_is_taken_as_it_is_on_request() -> None:
     raw = ScramKeys.derive("\u2168\U0001f600\x07", iterations=1, prepare=False)  # what Dovecot would store
     assert raw.verifies("\u2168\U0001f600\x07", prepare=False)
     assert not raw.verifies("IX\U0001f600\x07", prepare=False)
-    assert not raw.verifies("\u2168\U0001f600\x07")
+    assert raw.verifies("\u2168\U0001f600\x07")  # whoever asks need not know how they were made
+
+
+TYPED = ("\u00bdpint", "pa\u00b4ss", "\ufb01sh\u2122", "\uff41\uff42\uff43\uff11\uff12\uff13", "a\u00a0b")
+
+
+@pytest.mark.parametrize("password", TYPED, ids=ascii)
+def test_keys_of_either_form_verify_the_password_as_it_is_typed(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, prepared = (ScramKeys.derive(password, iterations=1, prepare=prepare) for prepare in (False, True))
+    others = ScramKeys.derive("pencil", iterations=1)
+    spent = []
+    real = hashlib.pbkdf2_hmac
+    monkeypatch.setattr(hashlib, "pbkdf2_hmac", lambda *arguments: spent.append(1) or real(*arguments))
+    assert [keys.verifies(password) for keys in (raw, prepared, others)] == [True, True, False]
+    assert spent == [1] * 6  # two for each, whatever the keys were made of
+    question = sasl.server("PLAIN").start(f"\0tim\0{password}".encode())
+    assert isinstance(question, sasl.CheckPassword)
+    assert [keys.verifies(question.password) for keys in (raw, prepared, others)] == [True, True, False]
+    assert raw.verifies(question.password, prepare=False)
+    assert not prepared.verifies(question.password, prepare=False)
+
+
+@pytest.mark.skipif(shutil.which("doveadm") is None, reason="no doveadm")
+@pytest.mark.parametrize("password", [*TYPED, "p\U0001f511word", "\u0627a1"], ids=ascii)
+def test_dovecot_and_we_verify_what_the_other_has_made_of_a_password(password: str) -> None:
+    def doveadm(*arguments: str) -> str:
+        command = [shutil.which("doveadm") or "", "-c", "/dev/null", "pw", "-p", password, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
+
+    assert ScramKeys.parse(doveadm("-s", "SCRAM-SHA-256").strip()).verifies(password)
+    assert "(verified)" in doveadm("-t", ScramKeys.derive(password, prepare=False).dovecot())
 
 
 def test_a_later_code_point_is_not_stored_but_asked_for() -> None:
@@ -190,12 +220,76 @@ def test_who_has_scram_sha_256_only_gets_no_other(form: str, hash_name: str) -> 
         getattr(ScramKeys.derive("pencil", hash_name, iterations=1), form)()
 
 
+SALT_B64 = "W22ZaJ0SNY7soEsUEjb6gQ=="
+HEX = {"stored_key": base64.b64decode(STORED).hex(), "server_key": base64.b64decode(SERVER).hex()}
+LUA = f"""return {{
+    ["iteration_count"] = 4096;
+    ["salt"] = "a-salt";
+    ["stored_key"] = "{HEX["stored_key"]}";
+    ["server_key"] = "{HEX["server_key"]}";
+}};
+"""
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        DOVECOT + "\n",
+        DOVECOT + "\r\n",
+        DOVECOT.encode(),
+        (DOVECOT + "\n").encode(),
+        DOVECOT.replace("SCRAM-SHA", "scram-sha"),
+        DOVECOT.replace("==", ""),
+        DOVECOT.replace("=", ""),
+        f"scram-sha-256${PARTS}\n",
+        {"SCRAM-SHA-256": {**MONGODB, "iterationCount": {"$numberInt": "4096"}}},
+        {"SCRAM-SHA-256": {**MONGODB, "iterationCount": {"$numberLong": "4096"}}},
+        {"SCRAM-SHA-256": {**MONGODB, "iterationCount": {"$numberDouble": "4096.0"}}},
+        {"SCRAM-SHA-256": {**MONGODB, "iterationCount": 4096.0}},
+        f"salt={SALT_B64},stored_key={STORED},server_key={SERVER},iterations=4096",
+        f"SCRAM-SHA-256=salt={SALT_B64},stored_key={STORED},server_key={SERVER},iterations=4096",
+        f"SCRAM-SHA-256=[salt={SALT_B64}, stored_key={STORED}, server_key={SERVER}, iterations=4096]",
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_files_and_exports_make_of_it_is_read(stored: Any) -> None:
+    assert ScramKeys.parse(stored) == ScramKeys.parse(DOVECOT)
+
+
+@pytest.mark.parametrize("stored", [LUA, {"salt": "a-salt", "iteration_count": 4096, **HEX}], ids=["file", "values"])
+def test_what_prosody_keeps_is_read(stored: Any) -> None:
+    known = ScramKeys.parse(DOVECOT)
+    assert ScramKeys.parse(stored) == ScramKeys("sha256", b"a-salt", 4096, known.stored_key, known.server_key)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("clear", "it has none of the forms of Dovecot, PostgreSQL, RFC 5803, MongoDB, GNU SASL, Kafka or Prosody"),
+        ("none", "it is text, octets or a document, not NoneType"),
+        ("salt-not-base64", "the base64 of the salt is none"),
+        ("short-key", "a key of sha256 has 32 octets"),
+        ("keys-of-another-hash", "a key of sha1 has 20 octets"),
+        ("unknown-hash", "no hash of its mechanism is known"),
+        ("too-many", "iterations are a number from 1 to 2147483647"),
+        ("mongodb-sha-1", "a document without SCRAM-SHA-256; MongoDB makes its SCRAM-SHA-1 of another password"),
+        ("mongodb-no-key", "the base64 of the server key is none"),
+        ("mongodb-other-number", "iterations are a number from 1 to 2147483647"),
+        ("kafka-short", "no hash is known that has keys of this size"),
+        ("prosody-no-hex", "the hexadecimal text of a key is none"),
+    ],
+)
+def test_a_stored_credential_that_cannot_be_read_is_told_why(name: str, reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        ScramKeys.parse(WRONG_TEXTS[name])
+    assert str(caught.value) == f"not a stored SCRAM credential: {reason}"
+
+
 WRONG_TEXTS: dict[str, Any] = {
     "empty": "",
     "clear": "{PLAIN}pencil",
-    "line-end": DOVECOT + "\n",
+    "space": DOVECOT + " ",
     "no-scheme": DOVECOT.removeprefix("{SCRAM-SHA-256}"),
-    "lower-case": DOVECOT.replace("SCRAM", "scram"),
     "plus": DOVECOT.replace("256}", "256-PLUS}"),
     "unknown-hash": DOVECOT.replace("256}", "3}"),
     "md5": DOVECOT.replace("SHA-256", "MD5"),
@@ -216,7 +310,17 @@ WRONG_TEXTS: dict[str, Any] = {
     "dollar-in-dovecot": DOVECOT.replace(",", "$", 1),
     "rfc5803-comma": f"SCRAM-SHA-256${PARTS}".replace(":", ",", 1),
     "rfc5803-one-key": f"SCRAM-SHA-256${PARTS}".removesuffix(f":{SERVER}"),
-    "octets": DOVECOT.encode(),
+    "octets": b"\xff" + DOVECOT.encode(),
+    "kafka-three": f"salt={SALT_B64},stored_key={STORED},server_key={SERVER}",
+    "kafka-twice": f"salt={SALT_B64},salt={SALT_B64},server_key={SERVER},iterations=4096",
+    "kafka-short": f"salt={SALT_B64},stored_key=AAAA,server_key=AAAA,iterations=4096",
+    "kafka-no-count": f"salt={SALT_B64},stored_key={STORED},server_key={SERVER},iterations=many",
+    "prosody-no-hex": {"salt": "s", "stored_key": "xy", "server_key": "00", "iteration_count": 1},
+    "prosody-short": {"salt": "s", "stored_key": "00", "server_key": "00", "iteration_count": 1},
+    "prosody-no-salt": {"stored_key": "00" * 20, "server_key": "00" * 20, "iteration_count": 1},
+    "prosody-lua": 'return { ["iteration_count"] = 4096; }',
+    "mongodb-other-number": {"SCRAM-SHA-256": {**MONGODB, "iterationCount": {"$numberDecimal": "4096"}}},
+    "mongodb-half": {"SCRAM-SHA-256": {**MONGODB, "iterationCount": 4096.5}},
     "none": None,
     "list": [DOVECOT],
     "mongodb-empty": {},
@@ -224,7 +328,6 @@ WRONG_TEXTS: dict[str, Any] = {
     "mongodb-credentials": {"credentials": DOVECOT},
     "mongodb-text": {"SCRAM-SHA-256": DOVECOT},
     "mongodb-true": {"SCRAM-SHA-256": {**MONGODB, "iterationCount": True}},
-    "mongodb-float": {"SCRAM-SHA-256": {**MONGODB, "iterationCount": 4096.0}},
     "mongodb-no-count": {"SCRAM-SHA-256": {key: value for key, value in MONGODB.items() if key != "iterationCount"}},
     "mongodb-no-key": {"SCRAM-SHA-256": {key: value for key, value in MONGODB.items() if key != "serverKey"}},
     "mongodb-octets": {"SCRAM-SHA-256": {**MONGODB, "salt": SALT}},
@@ -285,7 +388,7 @@ def test_a_part_that_does_not_fit_is_a_usage_error_that_shows_no_key(change: Map
     [
         (lambda secret: ScramKeys.derive(secret + "\x07"), "prohibits"),
         (lambda secret: ScramKeys.derive(Secret(secret + "\x07")), "prohibits"),
-        (lambda secret: ScramKeys.derive(secret * 100), "more than 1024 characters"),
+        (lambda secret: ScramKeys.derive(secret + "\u00fc" * 1024), "more than 1024 characters"),
         (lambda secret: ScramKeys.derive(secret + "\ud800"), "prohibits"),
         (lambda secret: ScramKeys.derive(secret + "\ud800", prepare=False), "has no UTF-8"),
         (lambda secret: ScramKeys.derive(secret, "md5"), "a hash is one of"),
@@ -295,8 +398,8 @@ def test_a_part_that_does_not_fit_is_a_usage_error_that_shows_no_key(change: Map
         (lambda secret: ScramKeys.derive("pencil").verifies(secret.encode()), "the password is a str, not bytes"),
     ],
     ids=[
-        "control", "in-a-secret", "long", "surrogate", "surrogate-as-it-is", "hash", "salt", "iterations", "octets",
-        "octets-to-verify",
+        "control", "in-a-secret", "long-to-normalize", "surrogate", "surrogate-as-it-is", "hash", "salt",
+        "iterations", "octets", "octets-to-verify",
     ],
 )  # fmt: skip
 def test_a_password_that_cannot_be_stored_is_a_usage_error_that_does_not_show_it(

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sasl
-from sasl import Secret, unicode
-from sasl.prep import has_controls, prepare_kept, prepare_own, prepare_query, prepared_secret, saslprep
+from sasl import Secret, prep, unicode
+from sasl.prep import forms_of, has_controls, prepare_kept, prepare_own, prepare_query, prepared_secret, saslprep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,9 +126,7 @@ def test_what_unicode_does_not_assign_may_be_asked_for_and_not_stored() -> None:
         saslprep("e\u0301\U0001f600", stored=True)
 
 
-@pytest.mark.parametrize(
-    ("text", "limit"), [("a" * 5, 4), ("\u00e9" * 5, 4), ("\ufdfa", 17), ("\u00ad" * 5, 4)], ids=ascii
-)
+@pytest.mark.parametrize(("text", "limit"), [("\u00e9" * 5, 4), ("\ufdfa", 17), ("\u00ad" * 5, 4)], ids=ascii)
 def test_what_is_too_long_before_or_after_is_a_limit(text: str, limit: int) -> None:
     with pytest.raises(sasl.LimitExceeded, match=f"more than {limit} characters"):
         saslprep(text, limit=limit)
@@ -140,9 +138,15 @@ def test_what_is_as_long_as_the_limit_passes(text: str, limit: int) -> None:
 
 
 def test_the_default_limit_is_that_of_the_contract() -> None:
-    assert saslprep("a" * 1024) == "a" * 1024
+    assert saslprep("\u00e9" * 1024) == "\u00e9" * 1024
     with pytest.raises(sasl.LimitExceeded):
-        saslprep("a" * 1025)
+        saslprep("\u00e9" * 1025)
+
+
+def test_printable_ascii_needs_no_preparing_and_may_be_as_long_as_a_message() -> None:
+    assert saslprep("a" * 65_536, limit=4) == "a" * 65_536
+    with pytest.raises(sasl.LimitExceeded, match="more than 65536 characters"):
+        saslprep("a" * 65_537)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def test_what_is_remembered_of_a_query_is_not_taken_for_the_stored_form() -> Non
         prepared_secret(secret, stored=True)
 
 
-@pytest.mark.parametrize(("text", "limit"), [("\ufdfa", 17), ("\u00ad" * 5, 4), ("aaaaa", 4)], ids=ascii)
+@pytest.mark.parametrize(("text", "limit"), [("\ufdfa", 17), ("\u00ad" * 5, 4)], ids=ascii)
 def test_what_is_remembered_is_held_to_the_limit(text: str, limit: int) -> None:
     secret = sasl.Secret(text)
     prepared_secret(secret)
@@ -295,11 +299,41 @@ def test_a_control_is_one_wherever_it_stands(text: str) -> None:
 
 
 def test_the_limit_of_an_exchange_reaches_the_preparation(leaks: Callable[[BaseException], list[str]]) -> None:
-    exchange = sasl.client("PLAIN", sasl.Password("joe", "x" * 2000))
+    long = "\u00e9" * 2000
+    exchange = sasl.client("PLAIN", sasl.Password(long, "x"))
     with pytest.raises(sasl.UsageError, match="more than 1024 characters"):
         exchange.start()
-    longer = sasl.client("PLAIN", sasl.Password("joe", "x" * 2000), limits=sasl.Limits(prep_characters=2000))
-    assert longer.start() == b"\0joe\0" + b"x" * 2000
+    longer = sasl.client("PLAIN", sasl.Password(long, "x"), limits=sasl.Limits(prep_characters=2000))
+    assert longer.start() == f"\0{long}\0x".encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "forms"),
+    [
+        ("pencil", ("pencil",)),
+        ("p" * 1500, ("p" * 1500,)),
+        ("\u00bdpint", ("1\u20442pint", "\u00bdpint")),
+        ("pa\u00b4ss", ("pa \u0301ss", "pa\u00b4ss")),
+        ("a\u00a0b", ("a b", "a\u00a0b")),
+        ("p\U0001f511word", ("p\U0001f511word",)),
+        ("\u0627a", ("\u0627a",)),  # SASLprep refuses it
+        ("\u00ad", ("\u00ad",)),
+        ("\u00fc" * 1025, ("\u00fc" * 1025,)),
+    ],
+    ids=ascii,
+)
+def test_a_password_has_the_form_that_was_typed_and_the_prepared_one(text: str, forms: tuple[str, ...]) -> None:
+    assert forms_of(Secret(text)) == forms
+    secret = Secret(forms[0])
+    secret.typed = Secret(text)  # as a server hands it on
+    assert forms_of(secret) == forms
+    assert forms_of(Secret(secret)) == forms  # a copy is the same password
+    for form in forms:
+        assert secret == form
+        assert Secret(form) == secret
+        assert form == secret
+    assert secret != "another"
+    assert Secret("another") != secret
 
 
 # --- prepare, or refuse
@@ -346,3 +380,38 @@ def test_a_password_that_is_kept_is_prepared_or_none_at_all() -> None:
     for value in (None, b"octets", 7, object()):
         assert prepare_kept(value) is None
         assert prepare_kept(value, prepare=False) is None
+
+
+# --- what a verifier keeps
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("wonderland", "wonderland"),
+        ("x" * 5_000, "x" * 5_000),
+        ("\xbdpint", "1\u20442pint"),
+        ("p\U0001f511word", "p\U0001f511word"),
+        ("\u05d0b", "\u05d0b"),
+        ("\xe9" * 1_025, "\xe9" * 1_025),
+        ("a\u200db", "ab"),
+    ],
+)
+def test_what_is_kept_of_a_password_is_prepared_if_it_can_be(typed: str, kept: str) -> None:
+    assert prep.prepare_or_keep(sasl.Secret(typed)).reveal() == kept
+
+
+@pytest.mark.parametrize("typed", ["", "\xad", "a\n", "a\0b", "a\x85", "\ud800"])
+def test_what_no_client_sends_is_not_kept(typed: str) -> None:
+    with pytest.raises(sasl.UsageError, match="a password"):
+        prep.prepare_or_keep(sasl.Secret(typed))
+
+
+def test_controls_are_found_as_the_tables_have_them() -> None:
+    import stringprep
+
+    for code in range(0x110000):
+        char = chr(code)
+        expected = stringprep.in_table_c21_c22(char) or stringprep.in_table_c5(char)
+        if expected or code % 97 == 0:
+            assert prep.has_controls(char) == expected, hex(code)

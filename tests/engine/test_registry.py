@@ -311,7 +311,7 @@ class Point:
 
     def load(self) -> object:
         self.loaded += 1
-        if isinstance(self.row, Exception):
+        if isinstance(self.row, BaseException):
             raise self.row
         return self.row
 
@@ -367,6 +367,7 @@ def test_an_entry_point_never_replaces_a_built_in_mechanism(plugged: list[Point]
         (ImportError("no module named x"), "cannot be loaded: ImportError: no module named x"),
         (SyntaxError("bad"), "cannot be loaded: SyntaxError"),
         (RuntimeError("at import"), "cannot be loaded: RuntimeError"),
+        (SystemExit(3), "cannot be loaded: SystemExit: 3"),
         (greeting, "is not the row of that name"),
         (row("X-ANOTHER"), "is not the row of that name"),
         (None, "is not the row of that name"),
@@ -386,6 +387,23 @@ def test_a_broken_plug_in_is_survived_and_explained(plugged: list[Point], broken
     choice = sasl.choose(["X-BROKEN", "X-TEST"], Password("joe", "x"))
     assert choice.name == "X-TEST"
     assert text in choice.passed_over["X-BROKEN"]
+
+
+def test_a_broken_plug_in_is_loaded_once(plugged: list[Point]) -> None:
+    broken = Point("X-BROKEN", ImportError("slowly"))
+    plugged.append(broken)
+    for _ in range(3):
+        with pytest.raises(sasl.MechanismUnavailable, match="slowly"):
+            sasl.lookup("X-BROKEN")
+    assert broken.loaded == 1
+
+
+def test_a_plug_in_that_is_interrupted_is_not_taken_for_broken(plugged: list[Point]) -> None:
+    plugged.append(Point("X-TEST", KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        sasl.lookup("X-TEST")
+    plugged[0].row = row()
+    assert sasl.lookup("X-TEST") == row()
 
 
 def test_metadata_that_cannot_be_read_hides_the_plug_ins_and_nothing_else(

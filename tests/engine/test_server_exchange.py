@@ -114,7 +114,7 @@ def test_a_yes_of_the_verifier_and_of_authorize_is_a_success(server: Server, sen
     assert (exchange.name, exchange.state) == ("X-TEST", State.NEW)
     question = send(exchange, b"joe:pencil")
     assert question == CheckPassword("joe", sasl.Secret("pencil"))
-    assert (exchange.answer(YES), exchange.state) == (Authorize("joe", None), State.OPEN)
+    assert (exchange.answer(YES), exchange.state) == (Authorize("joe", None, "joe"), State.OPEN)
     assert exchange.answer(YES) == Success("joe", "joe", None)
     assert exchange.state is State.DONE
 
@@ -433,7 +433,7 @@ def test_by_default_everybody_acts_as_nobody_else(server: Server, message: bytes
 def test_authorize_is_asked_whom_the_client_wants_to_be_and_names_whom_it_is(server: Server) -> None:
     exchange = server(one_message)
     exchange.start(b"Joe/admin:pencil")
-    assert exchange.answer(Accepted("joe@example.com")) == Authorize("joe@example.com", "admin")
+    assert exchange.answer(Accepted("joe@example.com")) == Authorize("joe@example.com", "admin", "Joe")
     assert exchange.answer(Accepted("admin@example.com")) == Success("admin@example.com", "joe@example.com")
 
 
@@ -444,7 +444,7 @@ def test_success_data_waits_for_authorize_and_leaves_with_the_yes(server: Server
     exchange = server(looking_up, success_data=True)
     exchange.start(b"joe")
     exchange.answer(Record("joe", b"keys"))
-    assert exchange.receive(b"p=keys") == Authorize("joe", None)
+    assert exchange.receive(b"p=keys") == Authorize("joe", None, "joe")
     assert exchange.answer(YES) == Success("joe", "joe", b"v=keys")
     assert exchange.state is State.DONE
 
@@ -592,13 +592,26 @@ def test_a_question_of_a_plug_in_may_have_answers_of_its_own(server: Server) -> 
 def test_a_question_whose_answer_could_not_be_looked_at_still_waits(server: Server) -> None:
     class Colour(sasl.Question):
         def accepts(self, answer: object) -> bool:
+            if answer == "red":
+                raise KeyboardInterrupt
+            return answer == "blue"
+
+    exchange = server(asks_first(Colour()))
+    exchange.start(b"")
+    with pytest.raises(KeyboardInterrupt):
+        exchange.answer("red")
+    assert exchange.answer("blue") == CheckPassword("blue", sasl.Secret(""))
+
+
+def test_an_answer_that_raises_when_it_is_looked_at_is_none(server: Server) -> None:
+    class Colour(sasl.Question):
+        def accepts(self, answer: object) -> bool:
             return answer + "!" == "blue!"  # type: ignore[operator]
 
     exchange = server(asks_first(Colour()))
     exchange.start(b"")
-    with pytest.raises(TypeError):
-        exchange.answer(7)
-    assert exchange.answer("blue") == CheckPassword("blue", sasl.Secret(""))
+    assert exchange.answer(7) == Failure("unavailable", "Colour was answered by int")
+    assert exchange.misfit
 
 
 @pytest.mark.parametrize(("value", "misfit"), [("red", True), (Rejected(), False), (NotImplemented, False)])
@@ -661,7 +674,7 @@ def test_an_answer_wants_a_question_and_a_question_an_answer(server: Server) -> 
     exchange.receive(b"joe:pencil")
     with pytest.raises(sasl.UsageError, match="while a question waits"):
         exchange.receive(b"joe:other")
-    assert exchange.answer(YES) == Authorize("joe", None)
+    assert exchange.answer(YES) == Authorize("joe", None, "joe")
 
 
 @pytest.mark.parametrize("message", ["text", bytearray(b"x"), 7], ids=lambda message: type(message).__name__)
@@ -909,6 +922,7 @@ def test_no_event_and_no_exchange_shows_octets_or_secrets(server: Server, secret
     events.append(exchange.answer(Record("joe", secret.encode())))
     events.append(exchange.receive(b"p=" + secret.encode()))
     events.append(exchange.answer(YES))
+    events[2] = Authorize("joe", None)  # without the name that was looked up, which is shown and is the secret here
     shown += [repr(exchange), *map(repr, events[1:]), *map(str, events[1:])]
     assert shown[0] == "<ServerExchange X-TEST open>"
     assert isinstance(events[-1], Success)
@@ -994,3 +1008,54 @@ def test_a_challenge_that_explains_a_refusal_is_the_beginning_of_the_end(server:
     assert challenge.data == b"{}"
     event = exchange.cancel() if end == "cancel" else exchange.receive(b"")
     assert event == sasl.Failure("disabled", "not from here", {"status": "403"})
+
+
+# --- whom the client may act as
+
+
+@pytest.mark.parametrize(
+    ("authzid", "accepted"),
+    [
+        (b"", True),
+        (b"alice", True),
+        (b"alice@example.org", True),
+        (b"Alice", False),
+        (b"ALICE@example.org", False),
+        (b"bob", False),
+    ],
+)
+def test_a_client_may_name_itself_as_it_logged_in_or_as_the_verifier_calls_it(authzid: bytes, accepted: bool) -> None:
+    exchange = sasl.server("PLAIN")
+    event = exchange.start(authzid + b"\0alice\0x")
+    yes = Accepted("alice@example.org")
+    event = sasl.settle(exchange, event, lambda q: yes if isinstance(q, CheckPassword) else NotImplemented)
+    if accepted:
+        assert event == sasl.Success("alice@example.org", "alice@example.org")
+    else:
+        who = "'alice' alias 'alice@example.org' may not act as"
+        assert event == sasl.Failure("authorization", f"{who} {authzid.decode()!r} here")
+
+
+@pytest.mark.parametrize(
+    ("user", "kind"),
+    [(b"alice", None), (b"Alice", None), (b"bob", "authorization"), ("\u0430lice".encode(), "authorization")],
+)
+def test_a_token_proves_no_name_but_its_owners_in_any_case(user: bytes, kind: str | None) -> None:
+    exchange = sasl.server("XOAUTH2")
+    event = exchange.start(b"user=%s\x01auth=Bearer t\x01\x01" % user)
+    event = sasl.settle(exchange, event, lambda q: Accepted("alice") if hasattr(q, "token") else NotImplemented)
+    assert getattr(event, "kind", None) == kind
+    if kind is None:
+        assert event == sasl.Success("alice", "alice")
+
+
+def test_a_name_is_proved_only_where_every_check_was_of_the_same(server: Server) -> None:
+    def script(options: sasl.Options) -> sasl.ServerSteps:
+        yield from ask(CheckPassword("alice", sasl.Secret("x")))
+        identity = yield from ask(CheckPassword("bob", sasl.Secret("x")))
+        return sasl.Verified(identity, "bob")
+
+    exchange = sasl.ServerExchange("X-TWO", script(sasl.Options("X-TWO")))
+    exchange.start()
+    exchange.answer(Accepted("somebody"))
+    assert exchange.answer(Accepted("somebody")) == Authorize("somebody", "bob", None)

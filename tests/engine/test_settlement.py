@@ -63,7 +63,7 @@ def test_questions_are_answered_until_an_event_is_none(exchange: sasl.ServerExch
 
     event = settle(exchange, exchange.start(b"pencil"), verifier)
     assert event == Success("joe", "joe")
-    assert asked == [CheckPassword("joe", sasl.Secret("pencil")), Authorize("joe", None)]
+    assert asked == [CheckPassword("joe", sasl.Secret("pencil")), Authorize("joe", None, "joe")]
 
 
 @drivers
@@ -271,3 +271,78 @@ def test_fifty_exchanges_at_once_do_not_mix(server: Callable[..., sasl.ServerExc
 def test_a_wrong_answer_given_by_hand_is_unavailable_too(exchange: sasl.ServerExchange) -> None:
     exchange.start(b"pencil")
     assert exchange.answer(object()) == Failure("unavailable", "CheckPassword was answered by object")
+
+
+# --- stand-ins, and interruptions of an exchange that somebody else has ended
+
+
+class _Lying:
+    """Says that it is what it is not."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        return sasl.Accepted
+
+    @property
+    def identity(self) -> str:
+        return "alice"
+
+
+class _Broken(_Lying):
+    @property
+    def identity(self) -> str:
+        raise ZeroDivisionError
+
+
+class _Refusing:
+    """Raises whatever is asked of it, even what it is."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise ZeroDivisionError
+
+
+class _Flawed(sasl.Rejected):  # type: ignore[misc]  # which is final
+    """Is no answer, for all that it inherits."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("kind", [_Lying, _Broken, _Refusing, _Flawed])
+def test_a_stand_in_for_an_answer_is_none(kind: Callable[[], object]) -> None:
+    exchange = sasl.server("PLAIN")
+    event = sasl.settle(exchange, exchange.start(b"\0alice\0wonderland"), lambda _question: kind())
+    assert isinstance(event, sasl.Failure)
+    assert event.kind == "unavailable"
+
+
+def test_an_interruption_leaves_as_it_is_although_the_exchange_is_over() -> None:
+    exchange = sasl.server("PLAIN")
+
+    def verify(_question: sasl.Question) -> object:
+        exchange.cancel()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sasl.settle(exchange, exchange.start(b"\0alice\0wonderland"), verify)
+
+
+def test_a_cancellation_is_not_lost_although_the_exchange_is_over() -> None:
+    async def go() -> None:
+        exchange = sasl.server("PLAIN")
+
+        async def verify(_question: sasl.Question) -> object:
+            await asyncio.sleep(60)
+            return NotImplemented
+
+        event = exchange.start(b"\0alice\0wonderland")
+        task = asyncio.create_task(sasl.settle_async(exchange, event, verify))
+        await asyncio.sleep(0)
+        exchange.cancel()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+    asyncio.run(go())

@@ -25,6 +25,7 @@ from sasl import Anonymous, Bearer, External, Password, Policy
 from sasl.adapters.reference import Settings, running
 
 from ..support.protocols import PROTOCOLS
+from ..support.tls import servers_offer_plus
 from .peer import Dialogue, Recorder
 
 if TYPE_CHECKING:
@@ -81,8 +82,11 @@ def connect(dialogue: Dialogue, sock: Any) -> Any:
 
 @contextlib.contextmanager
 def repeated() -> Iterator[None]:
-    """Let all nonces be the same, and no key be derived twice: what is proved in a dialogue can be replayed then."""
-    with pytest.MonkeyPatch.context() as patch:
+    """Let all nonces be the same, and no key be derived twice: what is proved in a dialogue can be replayed then.
+
+    -PLUS is offered over TLS 1.3: what it binds to there, the certificate, is the same each time, too.
+    """
+    with servers_offer_plus(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sasl.mechanisms.scram, "new_nonce", lambda: b"fyko+d2lbbFgONRv9qkxdawL")
         patch.setattr(sasl.mechanisms.scram, "derive", _derive)
         patch.setattr(sasl.mechanisms.digest_md5, "new_nonce", lambda: b"OA6MG9tEQGm2hh/yE+4lZ5Ap")
@@ -246,7 +250,10 @@ class Checks:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """The reference servers, which take passwords in the clear: this is loopback."""
+    """The reference servers, which take passwords in the clear: this is loopback.
+
+    In the tests here they offer -PLUS over TLS 1.3 too (`repeated`).
+    """
     users = {USER: PASSWORD, "j\u00f6rg": UNICODE_PASSWORD}
     with running(users, TOKENS, settings=SETTINGS, checks=Checks) as servers:  # type: ignore[arg-type]
         yield servers

@@ -125,7 +125,7 @@ def derived(password: str, salt: bytes = SALT, iterations: int = ITERATIONS) -> 
     return salted_password, client_key, server_key, hashlib.sha256(client_key).digest()
 
 
-_PROOF: Final = re.compile(rb"(?:,p=|,response=|^.* )([0-9a-f]{32}|[A-Za-z0-9+/]{27}=|[A-Za-z0-9+/]{43}=)(?:,|$)")
+_PROOF: Final = re.compile(rb"(?:,p=|,response=|^.* )([0-9a-f]{32}|[A-Za-z0-9+/]{27}=|[A-Za-z0-9+/]{43}=)(?:,|\Z)")
 
 
 def proofs(*messages: bytes | None) -> list[bytes]:

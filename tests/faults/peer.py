@@ -24,7 +24,7 @@ STALL: Final = "stall"
 GARBAGE: Final = "garbage"
 EVENTS: Final = (CLOSE, RESET, STALL, GARBAGE)
 
-JUNK: Final = b"\xff\x00\x1b[31m {=}\r\n"
+JUNK: Final = b"\xff\x01\x1b[31m {=}\r\n"
 """What a server says that has lost its mind: no line of any protocol, and none that base64 would make sense of."""
 
 PEER: Final = ("127.0.0.1", 4)
@@ -131,6 +131,7 @@ class Secured:
 
     certificate: bytes | None = None
     session_reused = False
+    context: Any = None
 
     @property
     def __class__(self) -> type:  # type: ignore[misc]  # isinstance() asks it
@@ -170,6 +171,7 @@ class Peer(Secured):
         self._read = 0
         self._struck = False
         self._calls = 0
+        self._waits = True
         self._junk = JUNK if fault is not None and fault.event == GARBAGE else b""
 
     # --- what a library calls
@@ -203,6 +205,8 @@ class Peer(Secured):
         if size > 0:
             self._read += size
             return self._said[self._read - size : self._read]
+        if not self._waits and (not self._struck or (fault is not None and fault.event == STALL)):
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         if not self._struck:
             self.stuck = "waiting for what the server does not say"
             raise Stuck
@@ -225,7 +229,7 @@ class Peer(Secured):
         return None
 
     def settimeout(self, seconds: float | None) -> None:
-        pass
+        self._waits = seconds != 0
 
     def fileno(self) -> int:
         return -1 if self.closed else 4
@@ -278,8 +282,11 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        octets = self._peer.recv(len(buffer))
+    def readinto(self, buffer: Any) -> int | None:
+        try:
+            octets = self._peer.recv(len(buffer))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None  # as socket.SocketIO does
         buffer[: len(octets)] = octets
         return len(octets)
 

@@ -216,13 +216,14 @@ def test_an_account_is_pinned_by_its_login_and_a_weaker_offer_is_refused_from_th
     one = sasl.client(choice.name, credentials, channel=choice.channel, limits=choice.limits)
     assert isinstance(steps(one, server(used), verifier()), sasl.Success)
     policy.remember(choice, credentials)
-    assert list(pins.values()) == [used]
-    rank = FROM_WEAK_TO_STRONG.index(used)
+    pinned = used.removesuffix("-PLUS")  # which is not in reach of every connection
+    assert list(pins.values()) == [pinned]
+    rank = FROM_WEAK_TO_STRONG.index(pinned)
     for offered in FROM_WEAK_TO_STRONG:
         if FROM_WEAK_TO_STRONG.index(offered) >= rank:
             assert sasl.choose([offered], credentials, policy=policy, channel=BOUND).name == offered
         else:
-            with pytest.raises(sasl.PolicyViolation, match=f"weaker than {used}, which this account is pinned to"):
+            with pytest.raises(sasl.PolicyViolation, match=f"weaker than {pinned}, which this account is pinned to"):
                 sasl.choose([offered], credentials, policy=policy, channel=BOUND)
     other = Password("bob@example.org", PASSWORD)
     assert sasl.choose(["PLAIN"], other, policy=policy, channel=BOUND).name == "PLAIN"
@@ -693,7 +694,19 @@ def measured(half_open: Callable[[int], list[Any]], count: int) -> tuple[float, 
 # --- time
 
 _SECRETS: Final = {
-    *("password", "token", "secret", "stale", "prepared", "presented", "value", "proof", "signature", "digest"),
+    *(
+        "password",
+        "token",
+        "secret",
+        "stale",
+        "prepared",
+        "typed",
+        "presented",
+        "value",
+        "proof",
+        "signature",
+        "digest",
+    ),
     *("client_key", "server_key", "stored_key", "salted_password", "kept", "keys", "credential"),
     *("response", "rspauth", "theirs", "client_proof", "client_signature", "fingerprint"),
 }
@@ -737,9 +750,11 @@ FOLDERS: Final = [
 SOURCES: Final = sorted({path for folder in FOLDERS for path in folder.glob("*.py")})
 WRAPPED: Final = {
     "token == stale",
+    "prepared == credentials.password",
     "token.value == presented",
     "known.value != token.value",
-    "credential == (_query(password.reveal()) or '')",
+    "credential == form",
+    "prepared == typed",
 }
 """Comparisons of a `Secret` with a `Secret`, which is hmac.compare_digest."""
 

@@ -217,11 +217,15 @@ class Oracle:
         dialogue = self._dialogue
         if len(self._said) < dialogue.before(dialogue.command)[1]:
             return self._before_the_login(line)
+        if b"\r" in line and not self._asked_again:  # the cut was between CR and LF, and no line holds one of them
+            return "ProtocolError"
         return getattr(self, f"_{dialogue.protocol}")(line, lost)  # type: ignore[no-any-return]
 
     def _before_the_login(self, line: bytes) -> str:
         behind_the_greeting = self._said.count(b"\n") == 1
         if self._dialogue.protocol == "pop" and behind_the_greeting and not re.match(rb"(\+OK|-ERR) ", line):
+            return "ProtocolError"
+        if self._dialogue.protocol == "pop" and b"\r" in line and not behind_the_greeting and b"\n" in self._said:
             return "ProtocolError"
         if self._dialogue.protocol == "smtp" and re.match(rb"250[^-]", line):
             # smtplib takes the line for EHLO's last. AUTH may have stood in it, or in one of those before.
@@ -236,10 +240,7 @@ class Oracle:
             if match[1] == b"NO":
                 return "AuthenticationFailed"
             return "" if b"]" in line else "ConnectionLost"  # the capabilities are asked for again
-        if (
-            len(self._said) >= self._dialogue.before(self._dialogue.command + 1)[1]
-            and b"AAAA1" in self._dialogue.client
-        ):
+        if self._asked_again:
             return "" if line.startswith(b"AAAA1 OK ") else "ConnectionLost"  # it logs in, and is asked what it can do
         if line.startswith(b"* "):
             return lost
@@ -265,16 +266,29 @@ class Oracle:
         return "" if match[1] == b"235" else "AuthenticationFailed"
 
     @property
+    def _asked_again(self) -> bool:
+        """Whether the login is over, and imaplib asks what the server can do."""
+        begun = len(self._said) >= self._dialogue.before(self._dialogue.command + 1)[1]
+        return begun and b"AAAA1" in self._dialogue.client
+
+    @property
+    def _in_last_turn(self) -> bool:
+        return len(self._said) >= self._dialogue.before(len(self._dialogue.turns) - 1)[1]
+
+    @property
     def _asked(self) -> bool:
         """Whether the server was asked for the first answer, to a command without the credential."""
         return len(self._said) < self._dialogue.before(self._dialogue.command + 1)[1]
 
     def _challenge(self, lost: str) -> str:
-        """A challenge that is not base64 is cancelled, but what is said where the response waits is not looked at."""
+        """A challenge that is not base64 is cancelled, but what is said where the response waits is not looked at.
+
+        Nor are the prompts of LOGIN: they are answered, and then the connection ends.
+        """
+        if self._dialogue.mechanism == "LOGIN":
+            return "ProtocolError" if self._in_last_turn else lost
         if self._dialogue.name.endswith("literal"):  # of which there are two
-            return (
-                lost if len(self._said) < self._dialogue.before(len(self._dialogue.turns) - 1)[1] else "ProtocolError"
-            )
+            return "ProtocolError" if self._in_last_turn else lost
         return lost if self._dialogue.name.endswith("asked") and self._asked else "ProtocolError"
 
 

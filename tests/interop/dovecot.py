@@ -37,13 +37,15 @@ PROTOCOLS = ("imap", "pop", "smtp")
 PASSWORD_MECHANISMS = ("plain", "login", "cram-md5", "digest-md5", "scram-sha-1", "scram-sha-256", "apop")
 ALL_MECHANISMS = (*PASSWORD_MECHANISMS, "external", "xoauth2", "oauthbearer", "anonymous")
 
-# Who may log in by password. The second is also who may log in by token; the last two have no ASCII password.
+# Who may log in by password. The second is also who may log in by token; the last two have no ASCII password. Some
+# give a token for their password, so one is as long as that.
 # alice and bob have a certificate, too.
 USERS = {
     "alice": "wonderland",
     "alice@example.org": "wonderland",
     "bob": "builder",
     "white rabbit": "late again",
+    "caterpillar": ("who are you? " * 116)[:1500],
     "joerg": "p\u00e4ssw\u00f6rd \u20ac \u2603",
     "j\u00f6rg": "k\u00f6nigin",
 }
@@ -126,11 +128,13 @@ def running(
     settings: str = "",
     introspection: str = "",
     stored: Mapping[str, str] | None = None,
+    stored_for_scram: Mapping[str, str] | None = None,
 ) -> Iterator[Dovecot]:
     """Start a Dovecot that offers the mechanisms; stop it and all that it started at the end.
 
     `settings` are further lines of its configuration. Tokens are checked here, or by a server at the URL
-    `introspection` (RFC 7662). `stored` are further users, with what is stored in the place of their passwords.
+    `introspection` (RFC 7662). `stored` are further users, with what is stored in the place of their passwords;
+    SCRAM looks into `stored_for_scram` first.
     """
     binary = _binary()
     account = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
@@ -138,7 +142,7 @@ def running(
     folder = Path(tempfile.mkdtemp(prefix="saslkit-dovecot-"))
     try:
         with _relay() as (relay_port, relayed):
-            ca = _lay_out(folder, introspection, stored or {})
+            ca = _lay_out(folder, introspection, stored or {}, stored_for_scram or {})
 
             def configure() -> tuple[Dovecot, list[str]]:
                 auth_port, *free = free_ports(7)
@@ -172,7 +176,7 @@ def _binary() -> str:
     return found
 
 
-def _lay_out(folder: Path, introspection: str, stored: Mapping[str, str]) -> Path:
+def _lay_out(folder: Path, introspection: str, stored: Mapping[str, str], stored_for_scram: Mapping[str, str]) -> Path:
     """Write what does not depend on the ports; return the CA's file."""
     for name in ("run", "state", "mail", "keys/default/HS256"):
         (folder / name).mkdir(parents=True)
@@ -188,7 +192,8 @@ def _lay_out(folder: Path, introspection: str, stored: Mapping[str, str]) -> Pat
         certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / f"client-{name}.pem"))
     (folder / "keys/default/HS256/k1").write_bytes(base64.b64encode(_KEY))
     kept = {name: f"{{PLAIN}}{password}" for name, password in USERS.items()} | dict(stored)
-    (folder / "users").write_text("".join(f"{name}:{what}\n" for name, what in kept.items()), "utf-8")
+    for name, users in (("users", kept), ("users-scram", stored_for_scram)):
+        (folder / name).write_text("".join(f"{user}:{what}\n" for user, what in users.items()), "utf-8")
     validation = f"introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix={folder}/keys/"
     if introspection:
         validation = f"""\
@@ -276,6 +281,11 @@ passdb {{
   driver = oauth2
   mechanisms = xoauth2 oauthbearer
   args = {folder}/oauth2.conf
+}}
+passdb {{
+  driver = passwd-file
+  mechanisms = scram-sha-1 scram-sha-256
+  args = username_format=%u {folder}/users-scram
 }}
 passdb {{
   driver = passwd-file

@@ -6,15 +6,22 @@ import os
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import sasl
 from sasl.adapters import reference
 
+from . import serve as serve_module
+from .forwarder import forwarded
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from .serve import Serve
 
 SCHEMES = {"imap": "imap", "pop": "pop3", "smtp": "smtp"}
 LOGGED_IN, BAD_CERTIFICATE, LOGIN_DENIED = 0, 60, 67  # curl's exit codes
@@ -73,11 +80,12 @@ class Curl:
         endpoint: reference.Endpoint,
         *arguments: str,
         implicit: bool = True,
+        port: int = 0,
         password: str = "",
         token: str = "",
     ) -> int:
         """Return the exit code. The secret goes in over stdin; neither of the two may show it."""
-        scheme, port = SCHEMES[endpoint.protocol], endpoint.tls_port if implicit else endpoint.port
+        scheme, port = SCHEMES[endpoint.protocol], port or (endpoint.tls_port if implicit else endpoint.port)
         done = {
             "imap": ("--request", "NOOP"),
             "pop": (),
@@ -248,3 +256,68 @@ def test_curl_does_not_trust_the_servers_unless_it_is_told_to(
     assert curl(endpoint, "--ssl-reqd", implicit=implicit, password="wonderland") == BAD_CERTIFICATE
 
     assert not endpoint.sessions[-1].attempts
+
+
+# --- what is off by default, and a server behind another port
+
+
+@pytest.fixture(scope="module")
+def digests() -> Iterator[reference.Servers]:
+    """Servers that take DIGEST-MD5."""
+    with reference.running(settings=reference.Settings(policy=sasl.Policy(allow=["DIGEST-MD5"]))) as servers:
+        yield servers
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [("good", "accepted"), ("wrong", "credentials")])
+@tls
+@protocols
+def test_curl_takes_the_servers_realm_for_their_name_in_digest_md5(
+    curl: Curl, digests: reference.Servers, *, protocol: str, kind: str, outcome: str, implicit: bool
+) -> None:
+    endpoint = endpoint_of(digests, protocol)
+    arguments = ["--cacert", str(digests.ca_file), "--login-options", "AUTH=DIGEST-MD5", "--ssl-reqd"]
+
+    code = curl(endpoint, *arguments, implicit=implicit, password=PASSWORDS[kind])
+
+    assert code == (LOGGED_IN if kind == "good" else LOGIN_DENIED)
+    (attempt,) = last_session(digests, protocol).attempts
+    assert (attempt.mechanism, attempt.outcome) == ("DIGEST-MD5", outcome), attempt.reason
+
+
+@pytest.fixture(scope="module")
+def any_port() -> Iterator[reference.Servers]:
+    """Servers that take a token that was meant for another port."""
+    with reference.running(settings=reference.Settings(check_port=False)) as servers:
+        yield servers
+
+
+@pytest.mark.parametrize(("servers_at", "code"), [("everything", LOGIN_DENIED), ("any_port", LOGGED_IN)])
+@protocols
+def test_a_port_that_is_forwarded_has_to_be_allowed_for_oauthbearer(
+    request: pytest.FixtureRequest, curl: Curl, *, protocol: str, servers_at: str, code: int
+) -> None:
+    """curl names the port that it has connected to (RFC 7628 section 3.1)."""
+    servers: reference.Servers = request.getfixturevalue(servers_at)
+    endpoint = endpoint_of(servers, protocol)
+    with forwarded(endpoint.tls_port) as port:
+        arguments = ("--cacert", str(servers.ca_file), "--login-options", "AUTH=OAUTHBEARER")
+
+        assert curl(endpoint, *arguments, port=port, token=servers.tokens["good"]) == code
+
+    (attempt,) = last_session(servers, protocol).attempts
+    assert attempt.outcome == ("accepted" if code == LOGGED_IN else "credentials")
+
+
+@pytest.fixture(scope="module")
+def serve(start: Callable[..., Iterator[Any]]) -> Iterator[Serve]:
+    yield from start(serve_module.running, "--any-port")
+
+
+@protocols
+def test_sasl_serve_may_stand_behind_a_port_that_is_forwarded(curl: Curl, serve: Serve, protocol: str) -> None:
+    ready = serve.ready
+    endpoint = reference.Endpoint(protocol, **ready[protocol], sessions=deque())
+    with forwarded(endpoint.tls_port) as port:
+        arguments = ("--cacert", ready["ca"], "--login-options", "AUTH=OAUTHBEARER")
+
+        assert curl(endpoint, *arguments, port=port, token=ready["tokens"]["good"]) == LOGGED_IN

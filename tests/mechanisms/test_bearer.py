@@ -133,6 +133,13 @@ def text(**members):
         (b"[" * 8000, {}),
         (b'{"a":' * 1600, {}),
         (b"]" * 8000, {}),
+        (b'{"z":"' + b"]" * 500 + b'","x":' + b"[" * 500 + b"]" * 500 + b',"status":"401"}', {}),
+        (b'{"scope":"' + b"[" * 20 + b'","status":"401"}', {"scope": "[" * 20, "status": "401"}),
+        (b'{"scope":"\\"' + b"[" * 20 + b'","status":"401"}', {"scope": '"' + "[" * 20, "status": "401"}),
+        (b'{"scope":"' + b"[" * 20, {}),
+        (b'\\"' * 4000 + b"\\", {}),
+        ('{"status":"401"}'.encode("utf-16"), {}),
+        ('{"status":"401"}'.encode("utf-32-le"), {}),
     ],
     ids=lambda value: ascii(value)[:60] if isinstance(value, bytes) else "",
 )

@@ -149,7 +149,7 @@ def test_an_authzid_that_cannot_be_prepared_is_nobody_and_not_oneself(authzid):
 
 
 def test_an_authzid_that_is_too_long_to_prepare_is_a_limit():
-    assert served("EXTERNAL", b"u" * 1025)[1].kind == "limit"
+    assert served("EXTERNAL", b"\xc3\xbc" * 1025)[1].kind == "limit"
 
 
 @pytest.mark.parametrize("message", [b"\0", b"\t", b"a\nb", b"\x7f", b"\xc2\x85", b"\xc0\x80", b"\xed\xa0\x80"])

@@ -63,8 +63,8 @@ def test_a_server_takes_or_refuses_what_the_corpus_says(case, initial, shows_no_
     assert absent is None
     exchange, event = served(user, password, initial=initial)
     shows_no_secret(event, user, password)
-    if case.expect in ("malformed", "limit"):
-        assert (type(event), event.kind) == (sasl.Failure, case.expect)
+    if case.expect in ("reject", "limit"):
+        assert (type(event), event.kind) == (sasl.Failure, "limit" if case.expect == "limit" else "credentials")
         assert "the mechanism failed" not in event.reason
         return
     assert case.expect in ("accept", "state")
@@ -125,9 +125,32 @@ def test_nothing_is_sent_in_answer_to_a_third_prompt(third, shows_no_secret):
     shows_no_secret(refused.value, SECRET)
 
 
-@pytest.mark.parametrize("prompt", [b"Password", b"Password\0", b"password:", b" Password:", b"Password: "])
-def test_any_other_text_is_a_prompt_for_the_user_name(prompt):
-    assert started().respond(prompt) == b"tim"
+@pytest.mark.parametrize(
+    "prompt", [b"Password:", b"Password", b"Password\0", b"password:", b" PASSWORD: ", b"Password:\0", b"Passwd:"]
+)
+def test_a_password_that_is_asked_for_first_is_refused(prompt, shows_no_secret):
+    """What is sent would stand where the server reads a name, and logs it."""
+    exchange = started()
+    with pytest.raises(sasl.ProtocolError, match="before the user name"):
+        exchange.respond(prompt)
+    assert not exchange.revealed
+
+
+@pytest.mark.parametrize("prompt", [b"Username:", b"User Name\0", b"username", b"USER:", b"Login: "])
+def test_a_user_name_that_is_asked_for_twice_is_refused(prompt):
+    exchange = started()
+    assert exchange.respond(b"Username:") == b"tim"
+    with pytest.raises(sasl.ProtocolError, match="user name twice"):
+        exchange.respond(prompt)
+    assert not exchange.revealed
+
+
+@pytest.mark.parametrize(
+    "prompts", [(b"", b""), (b"Go ahead", b"Go ahead"), (b"\xff", b"Kennwort:"), (b"?", b"Password for Username:")]
+)
+def test_any_other_text_is_a_prompt(prompts):
+    exchange = started()
+    assert [exchange.respond(prompt) for prompt in prompts] == [b"tim", SECRET.encode()]
 
 
 def test_names_go_out_as_they_are():
@@ -142,14 +165,17 @@ def test_names_go_out_as_they_are():
 def test_a_client_refuses_what_has_no_form_before_anything_is_sent(text, place, prepare, shows_no_secret):
     names = {"authcid": "tim", "password": SECRET, place: text}
     exchange = sasl.client("LOGIN", sasl.Password(**names), prepare=prepare)
-    with pytest.raises(sasl.UsageError, match=r"not empty|no control character|prohibits|UTF-8") as refused:
+    with pytest.raises(sasl.UsageError, match=r"not empty|with a control character|prohibits|UTF-8") as refused:
         exchange.start()
     assert type(refused.value) is sasl.UsageError
     shows_no_secret(refused.value, names["password"])
 
 
-@pytest.mark.parametrize("place", ["authcid", "password"])
-@pytest.mark.parametrize("text", ["\u00ad", "\ue000", "u" * 1025], ids=["nothing-left", "private", "long"])
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [("authcid", "\u00ad"), ("authcid", "\ue000"), ("authcid", "\u00fc" * 1025), ("password", "\u00ad")],
+    ids=["no-name-left", "private-name", "long-name", "no-password-left"],
+)
 def test_a_client_refuses_what_no_server_can_prepare_unless_told_so(text, place, shows_no_secret):
     names = {"authcid": "tim", "password": SECRET, place: text}
     with pytest.raises(sasl.UsageError) as refused:
@@ -159,6 +185,12 @@ def test_a_client_refuses_what_no_server_can_prepare_unless_told_so(text, place,
     exchange = started(**names, prepare=False)
     sent = [exchange.respond(b"Username:"), exchange.respond(b"Password:")]
     assert sent == [name.encode() for name in names.values()]
+
+
+@pytest.mark.parametrize("password", ["\ue000", "\u0627a", "p\U0001f511word", "\u00fc" * 1025, "p" * 1500], ids=ascii)
+def test_a_password_goes_out_as_it_was_typed_although_saslprep_refuses_it(password):
+    exchange = started(password=password)
+    assert [exchange.respond(b"Username:"), exchange.respond(b"Password:")] == [b"tim", password.encode()]
 
 
 def test_a_client_cannot_act_as_another_user():
@@ -200,11 +232,20 @@ def test_names_reach_the_verifier_prepared_unless_told_so():
     assert served(*names, prepare=False)[1] == sasl.CheckPassword("\u2168", sasl.Secret("p\u00aass"))
 
 
+def test_the_verifier_sees_how_a_password_was_typed():
+    password = served(b"tim", "p\u00aass".encode())[1].password
+    assert (password.reveal(), password.typed.reveal()) == ("pass", "p\u00aass")
+    assert password == "pass"
+    assert password == "p\u00aass"
+    assert password != "p\u00aasses"
+    assert served(b"tim", b"pass")[1].password.typed is None
+
+
 def test_what_saslprep_drops_is_no_control_character():
     assert served("ti\u200dm".encode(), "p\u00adw".encode())[1] == sasl.CheckPassword("tim", sasl.Secret("pw"))
 
 
-@pytest.mark.parametrize("names", [("\ue000", "pw"), ("tim", "\ue000"), ("\u00ad", "pw"), ("tim", "\u00ad")])
+@pytest.mark.parametrize("names", [("\ue000", "pw"), ("\u00ad", "pw"), ("tim", "\u00ad")])
 def test_a_name_that_cannot_be_prepared_fails_as_a_wrong_password_does(names, shows_no_secret):
     user, password = (name.encode() for name in names)
     exchange = sasl.server("LOGIN")
@@ -213,17 +254,32 @@ def test_a_name_that_cannot_be_prepared_fails_as_a_wrong_password_does(names, sh
     assert (type(failure), failure.kind) == (sasl.Failure, "credentials")
 
 
-def test_a_name_that_is_too_long_to_prepare_is_a_limit():
-    assert served(b"tim", b"p" * 1025)[1].kind == "limit"
-    assert served(b"tim", b"p" * 1025, prepare=False)[1] == sasl.CheckPassword("tim", sasl.Secret("p" * 1025))
+@pytest.mark.parametrize("password", ["\ue000", "\u0627a", "p\U0001f511word"], ids=ascii)
+def test_a_password_that_saslprep_refuses_reaches_the_verifier_as_it_was_typed(password):
+    assert served(b"tim", password.encode())[1] == sasl.CheckPassword("tim", sasl.Secret(password))
 
 
-@pytest.mark.parametrize("bad", [b"", b"\0", b"a\0", b"\r\n", b"a\x1bb", b"\x7f", b"a\xc2\x85b", b"\xc0\x80", b"\xff"])
-def test_a_server_refuses_what_is_no_name_whether_it_prepares_or_not(bad, shows_no_secret):
+def test_what_is_too_long_to_prepare_is_a_limit_and_ascii_needs_no_preparing():
+    long = "\u00fc" * 1025
+    assert served(b"tim", long.encode())[1].kind == "limit"
+    assert served(b"tim", long.encode(), prepare=False)[1] == sasl.CheckPassword("tim", sasl.Secret(long))
+    assert sasl.server("LOGIN").start(b"t" * 1025).kind == "limit"  # which is kept until the password comes
+    assert served(b"tim", b"p" * 1500)[1] == sasl.CheckPassword("tim", sasl.Secret("p" * 1500))
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (b"", "is empty"),
+        (b"\xc0\x80", "is not UTF-8: a client that sends ISO 8859-1?"),
+        (b"w\xf6nd", "is not UTF-8: a client that sends ISO 8859-1?"),
+        *((bad, "holds a control character") for bad in (b"\0", b"a\0", b"\r\n", b"a\x1bb", b"\x7f", b"a\xc2\x85b")),
+    ],
+)
+def test_a_server_refuses_what_is_no_name_whether_it_prepares_or_not(bad, why, shows_no_secret):
     for options in ({}, {"prepare": False}):
-        assert sasl.server("LOGIN", **options).start(bad).kind == "malformed"
-        failure = served(b"tim", bad, **options)[1]
-        assert (type(failure), failure.kind) == (sasl.Failure, "malformed")
+        assert sasl.server("LOGIN", **options).start(bad) == sasl.Failure("credentials", f"the user name {why}")
+        assert served(b"tim", bad, **options)[1] == sasl.Failure("credentials", f"the password {why}")
 
 
 def test_a_wrong_password_is_refused(shows_no_secret):
@@ -235,7 +291,7 @@ def test_a_wrong_password_is_refused(shows_no_secret):
 
 def test_nobody_acts_as_another_user():
     exchange, _ = served(b"tim", b"pw")
-    assert exchange.answer(sasl.Accepted("tim")) == sasl.Authorize("tim", None)
+    assert exchange.answer(sasl.Accepted("tim")) == sasl.Authorize("tim", None, "tim")
 
 
 def test_an_option_that_login_does_not_have_is_refused():

@@ -185,7 +185,8 @@ def test_a_server_answers_and_concludes_what_the_vector_says(vector, two_step, s
         return
     assert event.data == b"e=" + expected["error"].encode()
     event = exchange.receive(b"")
-    assert (type(event), event.kind, event.reason) == (sasl.Failure, "credentials", expected["error"])
+    kind = "policy" if expected["error"] in ABOUT_THE_CHANNEL else "credentials"
+    assert (type(event), event.kind, event.reason) == (sasl.Failure, kind, expected["error"])
     shows_no_secret(event, password)
 
 
@@ -284,6 +285,12 @@ def users_of(case):
 
 
 KINDS = {"malformed": "malformed", "limit": "limit", "reject": "credentials"}
+ABOUT_THE_CHANNEL = {
+    "channel-binding-not-supported",
+    "channel-bindings-dont-match",
+    "server-does-support-channel-binding",
+    "unsupported-channel-binding-type",
+}
 
 
 @pytest.mark.parametrize("case", [*FIRST_FROM_CLIENT, *FINAL_FROM_CLIENT], ids=str)
@@ -294,6 +301,12 @@ def test_what_a_client_sends_has_the_result_of_its_case(case, shows_no_secret):
     for step in rest[:1]:
         assert isinstance(events[-1], sasl.Challenge)
         events.append(sasl.settle(exchange, exchange.receive(step.data), verifier))
+    if case.expect == "reject" and isinstance(events[-1], sasl.Challenge):  # it is told what is wrong with the channel
+        error = events[-1].data.removeprefix(b"e=").decode()
+        assert error in ABOUT_THE_CHANNEL
+        failure = exchange.receive(b"")
+        assert (type(failure), failure.kind, failure.reason) == (sasl.Failure, "policy", error)
+        return
     if case.expect in KINDS:
         assert (type(events[-1]), events[-1].kind) == (sasl.Failure, KINDS[case.expect])
         assert "the mechanism failed" not in events[-1].reason
@@ -335,7 +348,7 @@ def test_both_sides_agree_for_every_hash_with_and_without_binding(name, success_
     assert (event.data is not None) is success_data
     assert verifier.asked == [
         sasl.FindKeys("user", HASHES[name.removesuffix("-PLUS")]),
-        sasl.Authorize("user", None),
+        sasl.Authorize("user", None, "user"),
     ]
 
 
@@ -398,7 +411,8 @@ def test_names_and_passwords_that_cannot_be_prepared_are_refused_before_anything
 
 def test_what_is_too_long_to_be_prepared_is_refused():
     with pytest.raises(sasl.UsageError):
-        sasl.client("SCRAM-SHA-256", sasl.Password("u", "p" * 1_025)).start()
+        sasl.client("SCRAM-SHA-256", sasl.Password("u", "\u00fc" * 1_025)).start()
+    assert sasl.client("SCRAM-SHA-256", sasl.Password("u", "p" * 1_500)).start()
 
 
 @pytest.mark.parametrize("authzid", ["a\0b", "\ud800"])
@@ -457,9 +471,46 @@ def test_a_server_takes_only_the_flag_that_goes_with_what_it_offers(plus, offere
     if flag in right[plus, offered]:
         assert isinstance(event, sasl.Challenge)
     else:
-        assert (type(event), event.kind) == (sasl.Failure, "credentials")
-        assert event.reason in _scram_messages.SERVER_ERRORS
+        error = event.data.removeprefix(b"e=").decode()
+        event = exchange.receive(b"")
+        assert (type(event), event.kind, event.reason) == (sasl.Failure, "policy", error)
+        assert error in _scram_messages.SERVER_ERRORS
         assert verifier.asked == []
+
+
+@pytest.mark.parametrize("flag", [b"n", b"y"])
+def test_a_server_whose_binding_nobody_uses_unasked_takes_y_and_n(flag):
+    """Over TLS 1.3 with the certificate's hash alone it offers no -PLUS: who says "y" is right."""
+    bindings = {"tls-server-end-point": b"e" * 32}
+    channel = sasl.Channel(tls=True, bindings=bindings, tls_version="TLSv1.3")
+    exchange = sasl.server("SCRAM-SHA-256", channel=channel)
+    event = sasl.settle(exchange, exchange.start(flag + b",,n=user,r=abc"), Users())
+    assert isinstance(event, sasl.Challenge)
+    assert event.data.startswith(b"r=abc")
+
+
+@pytest.mark.parametrize("name", ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"])
+def test_what_is_wrong_with_a_binding_is_told_and_says_nothing_about_the_password(name):
+    channel = sasl.Channel(tls=True, bindings={"tls-server-end-point": b"e" * 32}, tls_version="TLSv1.3")
+    exchange = sasl.server(name, channel=channel)
+    event = exchange.start(b"p=tls-unique,,n=user,r=abc")
+    error = "unsupported-channel-binding-type" if name.endswith("-PLUS") else "channel-binding-not-supported"
+    assert event.data == b"e=" + error.encode()
+    event = exchange.receive(b"")
+    assert (type(event), event.kind, event.reason) == (sasl.Failure, "policy", error)
+
+
+def test_a_binding_to_another_connection_is_told_before_the_proof_is_looked_at():
+    exchange = sasl.server("SCRAM-SHA-1-PLUS", channel=sasl.Channel(tls=True, bindings={"tls-unique": b"ours"}))
+    client = sasl.client(
+        "SCRAM-SHA-1-PLUS",
+        sasl.Password("user", "wrong"),
+        channel=sasl.Channel(tls=True, bindings={"tls-unique": b"theirs"}),
+        limits=QUICK,
+    )
+    event, error = dialogue(client, exchange, Users(user=keys_of(PASSWORD, "SCRAM-SHA-1", iterations=2)))
+    assert (event.kind, event.reason) == ("policy", "channel-bindings-dont-match")
+    assert (error.kind, error.detail) == ("policy", {"error": "channel-bindings-dont-match"})
 
 
 def test_a_server_takes_any_binding_that_it_has_and_no_other():
@@ -576,10 +627,19 @@ def test_an_unknown_user_has_a_salt_as_long_as_those_of_the_others(octets):
     assert len(first.salt) == octets
 
 
+def test_unknown_users_have_the_iterations_and_salts_that_users_have_as_often_as_they_have_them():
+    pairs = [(4_096, 16), (4_096, 16), (100_000, 28)]
+    found = [first_answer(b"nobody%d" % number, (SECRET, pairs)) for number in range(300)]
+    assert found[7][1:] == first_answer(b"nobody7", (SECRET, tuple(pairs)))[1:]
+    assert {(len(each.salt), each.iterations) for each in found} == {(16, 4_096), (28, 100_000)}
+    assert 60 < sum(each.iterations == 100_000 for each in found) < 140
+    assert first_answer(b"nobody7", (SECRET, [(4_096, 16)])).salt == first_answer(b"nobody7", (SECRET, 4_096)).salt
+
+
 def test_an_unknown_user_whose_keys_were_guessed_is_not_let_in(monkeypatch):
     guessed = keys_of(PASSWORD, "SCRAM-SHA-256", iterations=2)
     monkeypatch.setitem(_scram_decoy.NOBODY, "sha256", guessed)
-    monkeypatch.setattr(_scram_decoy.Decoy, "salt", lambda *_: guessed.salt)
+    monkeypatch.setattr(_scram_decoy.Decoy, "make", lambda *_: (guessed.salt, guessed.iterations))
     client = sasl.client("SCRAM-SHA-256", sasl.Password("nobody", PASSWORD), limits=QUICK)
     event, error = dialogue(client, sasl.server("SCRAM-SHA-256", decoy=(b"secret of all workers", 2)), Users())
     assert (type(event), event.kind, event.reason) == (sasl.Failure, "credentials", "not found")
@@ -603,6 +663,11 @@ SECRET = b"a secret of all workers"
         (SECRET, 4_096, 4_097),
         (SECRET, 4_096, "16"),
         (SECRET, 4_096, 16, 16),
+        (SECRET, []),
+        (SECRET, [4_096]),
+        (SECRET, [(4_096,)]),
+        (SECRET, [(4_096, 16), (0, 16)]),
+        (SECRET, [(4_096, 16), (4_096, 0)]),
         SECRET,
         None,
     ],
@@ -756,7 +821,14 @@ def test_what_stands_behind_a_message_is_text_that_nobody_knows(more):
 
 
 def test_a_name_of_a_user_that_is_too_long_is_a_limit():
-    event = sasl.server("SCRAM-SHA-256").start(b"n,,n=%s,r=abc" % (b"u" * 1_025))
+    for name in (b"u" * 4_096, b"\xc3\xbc" * 1_025):
+        event = sasl.server("SCRAM-SHA-256").start(b"n,,n=%s,r=abc" % name)
+        assert (type(event), event.kind) == (sasl.Failure, "limit")
+
+
+@pytest.mark.parametrize("first", [b"n,,n=tim,r=" + b"z" * 60_000, b"n,,n=tim,r=z,x=" + b"z" * 60_000])
+def test_little_is_kept_of_a_client_until_its_last_message(first):
+    event = sasl.server("SCRAM-SHA-256").start(first)
     assert (type(event), event.kind) == (sasl.Failure, "limit")
 
 

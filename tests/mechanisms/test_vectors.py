@@ -112,8 +112,8 @@ def test_a_server_answers_and_concludes_what_the_vector_says(vector, two_step, s
         assert exchange.start() == sasl.Challenge(b"")
     event = sasl.settle(exchange, exchange.receive(first) if two_step else exchange.start(first), verifier)
     error = vector.expected.get("error", "")
-    if error.startswith("malformed"):
-        assert event.kind == "malformed"
+    if error.startswith("malformed") or (vector.mechanism == "PLAIN" and "why" in vector.expected):
+        assert event.kind == error.partition("-")[0]
         assert verifier.asked == []
         shows_no_secret(event, first)
         return

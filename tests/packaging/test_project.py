@@ -9,12 +9,14 @@ import runpy
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import sasl
 
+HOME = "https://github.com/saslkit/saslkit"
 ROOT = Path(__file__).parents[2]
 NOT_OURS = {".git", ".tox", ".venv", ".hypothesis", "__pycache__", "build", "dist", "saslkit.egg-info"}
 A_MACHINES_PATH = re.compile(rb"(?<![A-Za-z0-9_./-])(?:/(?:root|home|tmp|work|Users)/[A-Za-z0-9_.-]+|[A-Z]:\\Users\\)")
@@ -103,8 +105,22 @@ PROSE = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 @pytest.mark.parametrize("document", PROSE, ids=lambda path: path.name)
 def test_a_link_within_the_project_leads_somewhere(document: Path) -> None:
-    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", document.read_text())
+    text = document.read_text()
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", text)
     assert [link for link in links if not (document.parent / link).exists()] == []
+    absolute = re.findall(rf"{re.escape(HOME)}/blob/main/([^)#\s]+)", text)
+    assert [link for link in absolute if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_is_read_elsewhere_too() -> None:
+    """On PyPI, where a relative link leads nowhere."""
+    text = (ROOT / "README.md").read_text()
+    assert re.findall(r"\]\((?!https?:|mailto:)[^)]+\)", text) == []
+    assert set(re.findall(r"\]\[([\w-]+)\]", text)) == set(re.findall(r"^\[([^\]]+)\]: https:", text, re.MULTILINE))
+    assert text.count(f"{HOME}/blob/main/") > 5
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    assert {url.partition("/blob")[0].removesuffix("/issues") for url in urls.values()} == {HOME}
+    assert "\npip install saslkit\n" in text.partition("\n## ")[0]
 
 
 @pytest.mark.parametrize("document", PROSE, ids=lambda path: path.name)

@@ -130,13 +130,30 @@ def test_the_loop_of_a_binding_carries_a_login(servers: Servers, state: str, out
         replies.append(answer.octets)
 
     credentials = sasl.Bearer(USER, servers.tokens[state])  # type: ignore[index]
-    arguments = (lambda: replies.pop(0), write, ("IMAP4rev1", "SASL-IR", "AUTH=XOAUTH2"), credentials, channel)
+    closed: list[bool] = []
+    offered = ("IMAP4rev1", "SASL-IR", "AUTH=XOAUTH2")
+    arguments = (lambda: replies.pop(0), write, lambda: closed.append(True), offered, credentials, channel)
     if outcome is sasl.Success:
         assert authenticate(*arguments) == ("IMAP4rev1",)
     else:
         with pytest.raises(sasl.AuthenticationFailed):
             authenticate(*arguments)
     assert isinstance(server.result, outcome)
+    assert closed == []
+
+
+@pytest.mark.parametrize("answer", [b"", b"A1 OK Logged"], ids=["end", "half a line"])
+def test_the_loop_of_a_binding_takes_an_end_for_an_end(servers: Servers, answer: bytes) -> None:
+    authenticate = run(script_with("def authenticate("), servers)["authenticate"]
+    channel, closed = sasl.Channel(tls=True, service="imap"), [False]
+    credentials, offered = sasl.Bearer(USER, "token"), ("SASL-IR", "AUTH=XOAUTH2")
+
+    def close() -> None:
+        closed[0] = True
+
+    with pytest.raises(sasl.ConnectionLost):
+        authenticate(lambda: answer, lambda _line: None, close, offered, credentials, channel)
+    assert closed == [True]
 
 
 def test_the_table_of_mechanisms_is_the_table() -> None:

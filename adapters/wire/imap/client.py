@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from sasl.errors import LimitExceeded, ProtocolError, UsageError
+from sasl.errors import LimitExceeded, UsageError
 from sasl.policy import DEFAULT_POLICY
 from sasl.policy import choose as sasl_choose
 from sasl.secret import Secret
@@ -14,7 +14,7 @@ from sasl.typed import TYPE_CHECKING, final
 from ..client import Client
 from ..line import Line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, text_of
+from ..text import challenge_of, octets_of, one_line, text_of
 from . import grammar
 from .grammar import LOGIN
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _TAG: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
 _TAKES_INITIAL: Final = frozenset({"SASL-IR", "IMAP4REV2"})
+_WITH_URL: Final = frozenset({"REFERRAL", "WEBALERT"})  # RFC 2221, and Gmail
+_FOR_THE_USER: Final = frozenset({"ALERT", "WEBALERT"})
 _MOST_UNTAGGED: Final = 262_144  # octets between the command and its tagged reply
 
 
@@ -39,15 +41,25 @@ def choose(
     policy: Policy = DEFAULT_POLICY,
     channel: Channel,
     mechanism: str | None = None,
+    refused: Mapping[str, str] = {},
 ) -> Choice:
     """Choose a mechanism; for a password that no offered mechanism takes, the LOGIN command, where it is allowed.
 
-    LOGIN is never chosen under LOGINDISABLED (RFC 9051 section 6.2.3). Raises as `sasl.choose` does.
+    LOGIN is never chosen under LOGINDISABLED (RFC 9051 section 6.2.3). `refused` and what is raised are as
+    with `sasl.choose`.
     """
     disabled = "LOGINDISABLED" in map(str.upper, capabilities)
     commands = {LOGIN: "the server has LOGINDISABLED" if disabled else ""}
     offered = grammar.mechanisms(capabilities)
-    return sasl_choose(offered, credentials, policy=policy, channel=channel, mechanism=mechanism, commands=commands)
+    return sasl_choose(
+        offered,
+        credentials,
+        policy=policy,
+        channel=channel,
+        mechanism=mechanism,
+        commands=commands,
+        refused=refused,
+    )
 
 
 @final
@@ -62,6 +74,7 @@ class ClientWire(Client):
     `tagged` and `untagged`, as octets or as a text, without line ends.
     """
 
+    protocol = "imap"
     challenge_begin = re.compile(rb"(\+) ?")
 
     def __init__(
@@ -72,8 +85,7 @@ class ClientWire(Client):
         capabilities: Iterable[str] = (),
         initial_response: bool | None = None,
     ) -> None:
-        if not _TAG.fullmatch(tag):
-            raise UsageError("a tag is letters, digits and dots")
+        _check_tag(tag)
         super().__init__(
             exchange,
             f"{tag} AUTHENTICATE {exchange.name}",
@@ -96,9 +108,13 @@ class ClientWire(Client):
         if not self._admit(line):
             return None
         if self._in_untagged:
-            self._pass_over(line, line[self._literal :])
+            rest = line[self._literal :]
+            if not self._refuse_breaks(without_end(rest)):
+                self._pass_over(line, rest)
             return None
         text = without_end(line)
+        if self._refuse_breaks(text):
+            return None
         if text.startswith(b"* "):
             self._pass_over(line, line)
             if not self.done:
@@ -123,16 +139,17 @@ class ClientWire(Client):
         """Take the reply to the command: OK, NO or BAD, and what follows."""
         if self.done or not self.turns:
             self._refuse_turn()
-        code, argument, text = grammar.response(octets_of(rest))
+        rest = octets_of(rest)
+        if self._refuse_breaks(rest):
+            return
+        code, argument, text = grammar.response(rest)
         status = octets_of(status).upper()
         if status == b"OK":
             if self._take_yes(text) and code == "CAPABILITY":
                 self._capabilities = tuple(argument.split())
-        elif status == b"NO" or self.cancelled or self.exchange.explained:
-            self._take_no(text, grammar.KINDS.get(code, "credentials"), code)
-        else:
-            text = self.server_text = self._tidy(text)
-            self._finish(ProtocolError(f"the server did not understand: {text}", server_text=text, response_code=code))
+            return
+        self._note(code, argument, text)
+        self._take_no(text, code, understood=status == b"NO")
 
     def untagged(self, rest: bytes | str) -> None:
         """Take an untagged response, what follows "*"; of one with literals, its first line."""
@@ -140,13 +157,28 @@ class ClientWire(Client):
             self._refuse_turn()
         name, _, rest = octets_of(rest).partition(b" ")
         name = name.upper()
+        if self._refuse_breaks(rest):
+            return
         if name == b"BYE":
-            code, _, text = grammar.response(rest)
+            code, argument, text = grammar.response(rest)
+            self._note(code, argument, text)
             self._end(text, code)
+        elif name in (b"OK", b"NO", b"BAD"):
+            code, argument, text = grammar.response(rest)
+            if name != b"OK" or code in _FOR_THE_USER:
+                self._note(code, argument, text)
+                self._hear(text, code, refuses=name != b"OK")
         elif name == b"PREAUTH":
             self._break_off("the server greets in the middle of an exchange", text_of(rest))
         elif name == b"CAPABILITY":
             self._capabilities = tuple(text_of(rest).split())
+
+    def _note(self, code: str | None, argument: str, text: str) -> None:
+        """Keep what a response code says besides its name: for the user, who has to be shown it."""
+        if code in _WITH_URL and argument:
+            self._detail[code.lower()] = one_line(argument)
+        elif code == "ALERT" and text:
+            self._detail["alert"] = one_line(text)
 
     def _pass_over(self, line: bytes, rest: bytes) -> None:
         """Count a line of an untagged response; `rest` is what follows the literal in it, if it is in one."""
@@ -156,6 +188,11 @@ class ClientWire(Client):
         self._in_untagged = opened is not None or not rest
         if self._octets + self._literal > _MOST_UNTAGGED:
             self._finish(LimitExceeded(f"more than {_MOST_UNTAGGED} octets of untagged responses"), close=True)
+
+
+def _check_tag(tag: str) -> None:
+    if not _TAG.fullmatch(tag):
+        raise UsageError("a tag is letters, digits and dots")
 
 
 def client_wire(
@@ -173,14 +210,18 @@ def client_wire(
 
 
 def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:
-    """Give the lines of LOGIN (RFC 9051 section 6.2.3): ASCII in quoted strings, all else in literals of UTF-8.
+    """Give the lines of LOGIN (RFC 9051 section 6.2.3), ASCII in quoted strings, all else in literals of UTF-8.
+
+    A user name that is an atom stands there as it is, as imaplib sends it.
 
     No variable holds the password, which a traceback would show.
     """
     user, password = exchange.start() or b"", secrets[0]
     secrets.append(Secret(grammar.quote(password.reveal())))
     line = Line(f"{tag} LOGIN".encode("ascii"), f"{tag} LOGIN")
-    if user.isascii():
+    if grammar.is_atom(user):
+        line = _append(line, user, user)
+    elif user.isascii():
         line = _append_quoted(line, user)
     else:
         exchange.defer()
@@ -195,6 +236,10 @@ def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generat
 
 def _append_quoted(line: Line, text: bytes) -> Line:
     quoted = grammar.quote(text.decode("ascii")).encode("ascii")
+    return _append(line, text, quoted)
+
+
+def _append(line: Line, text: bytes, quoted: bytes) -> Line:
     return Line(b"%b %b" % (line.octets, quoted), f"{line.shown} <{len(text)} octets>")
 
 
@@ -216,5 +261,6 @@ class StartTlsWire(StartTls):
     """The client's side of STARTTLS (RFC 9051 section 6.2.1)."""
 
     def __init__(self, *, tag: str = "A1") -> None:
+        _check_tag(tag)
         yes = re.compile(rb"%s OK(?: .*)?" % re.escape(tag.encode("ascii")), re.IGNORECASE)
         super().__init__(f"{tag} STARTTLS", yes, re.compile(rb"\* (?!BYE)", re.IGNORECASE))

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import re
 
-from sasl.errors import PolicyViolation, ProtocolError
+from sasl.errors import PolicyViolation
 from sasl.typed import TYPE_CHECKING
 
-from ..line import without_end
-from ..text import end_of_connection, one_line, text_of
+from ..line import has_breaks, without_end
+from ..text import end_of_connection, not_a_greeting, one_line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final
 
-    from sasl.errors import Kind
-
 LOGIN: Final = "IMAP-LOGIN"
 """The name in a `Choice` of the LOGIN command (RFC 9051 section 6.2.3), which is not a SASL mechanism."""
 TAG: Final = rb"[A-Za-z0-9.!#$&',/:;<=>?@^_`|~-]{1,64}"
 """The grammar of a tag that a server takes."""
-
-# RFC 5530; INUSE, LIMIT and SERVERBUG say nothing about the credential.
-KINDS: Final[Mapping[str | None, Kind]] = {
-    "AUTHENTICATIONFAILED": "credentials",
-    "AUTHORIZATIONFAILED": "authorization",
-    "EXPIRED": "expired",
-    "CONTACTADMIN": "disabled",
-    "UNAVAILABLE": "unavailable",
-    "INUSE": "unavailable",
-    "LIMIT": "unavailable",
-    "SERVERBUG": "unavailable",
-    "PRIVACYREQUIRED": "policy",
-}
-"""What a response code of NO says about the login."""
 
 REPLIES: Final[Mapping[str, str]] = {
     "accepted": "OK Authenticated",
@@ -52,6 +36,8 @@ REPLIES: Final[Mapping[str, str]] = {
 }
 """What a server says, behind the tag, to what a login has come to."""
 
+_GREETING: Final = re.compile(rb"\* (OK|PREAUTH|BYE)(?: (.*))?", re.IGNORECASE | re.DOTALL)
+_ASTRING: Final = re.compile(rb"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|}~-]+")
 _STATUSES: Final = frozenset({b"OK", b"NO", b"BAD"})
 _CODE: Final = re.compile(rb"\[([A-Z0-9!#$&'+,./:;<=>?@^_`|~-]+)(?: ([^\]]*))?\] ?(.*)", re.IGNORECASE | re.DOTALL)
 _LITERAL: Final = re.compile(rb"\{([0-9]{1,20})\+?\}\Z")
@@ -65,11 +51,12 @@ def greeting(line: bytes) -> tuple[str, ...] | None:
     """Read a server's greeting; return the capabilities in it, or None if it holds none.
 
     Raises PolicyViolation for PREAUTH: nobody knows as whom the connection is authenticated, and STARTTLS is
-    not possible any more. ConnectionLost for BYE, ProtocolError for anything else.
+    not possible any more. ConnectionLost for BYE (ServerBusy where it says "not now"), ProtocolError for anything else.
     """
-    match = re.fullmatch(rb"\* (OK|PREAUTH|BYE)(?: (.*))?", line.rstrip(b"\r\n"), re.IGNORECASE | re.DOTALL)
-    if match is None:
-        raise ProtocolError("not an IMAP greeting (RFC 9051 section 7.1)")
+    line = without_end(line)
+    match = _GREETING.fullmatch(line)
+    if match is None or has_breaks(line):
+        raise not_a_greeting("IMAP", line)
     status = match[1].upper()
     if status == b"PREAUTH":
         raise PolicyViolation("the server says that it knows already who this is (PREAUTH)")
@@ -107,6 +94,11 @@ def literal(text: bytes) -> int | None:
 
 
 # --- what a client says
+
+
+def is_atom(text: bytes) -> bool:
+    """Whether a text may stand in an astring without quotes (RFC 9051 section 9); some take NIL for nothing."""
+    return _ASTRING.fullmatch(text) is not None and text.upper() != b"NIL"
 
 
 def quote(text: str) -> str:

@@ -7,8 +7,8 @@ import re
 from sasl.steps import Failure
 from sasl.typed import TYPE_CHECKING, final
 
-from ..line import Line, plain_line, without_end
-from ..server import TOO_LONG, Refusal, Server
+from ..line import Line, is_torn, plain_line, without_end
+from ..server import TOO_LONG, TORN, Refusal, Server
 from ..starttls import StartTlsServer
 from .arguments import GO_AHEAD, WRONG_NUMBER, Arguments
 from .grammar import LOGIN, REPLIES, TAG, command
@@ -41,6 +41,8 @@ class ServerWire(Server):
     def _begin(self, line: bytes) -> Line | Question | None:
         text = without_end(line)
         self._tag, name, arguments = command(text)
+        if is_torn(text):
+            return self.answered(TORN)
         if name != b"LOGIN":
             return self.answered(self._authenticate(text, arguments if name == b"AUTHENTICATE" else b""))
         if len(line) > self.longest_line:

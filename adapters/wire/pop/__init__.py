@@ -7,7 +7,7 @@ from functools import partial
 from sasl.typed import TYPE_CHECKING
 
 from .. import load_server
-from .client import CapaWire, ClientWire, StartTlsWire, choose, client_wire
+from .client import CapaWire, ClientWire, StartTlsWire, choose, client_wire, pass_wire, user_wire
 from .grammar import APOP, LONGEST_COMMAND, USER, mechanisms, timestamp
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ __all__ = [
     "choose",
     "client_wire",
     "mechanisms",
+    "pass_wire",
     "timestamp",
+    "user_wire",
 ]
 
 __getattr__ = partial(load_server, __name__, __all__)

@@ -5,27 +5,31 @@ from __future__ import annotations
 import re
 from functools import partial
 
+from sasl.client_exchange import ClientExchange
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.policy import DEFAULT_POLICY
 from sasl.policy import choose as sasl_choose
+from sasl.prep import control_error, controls_in
 from sasl.secret import Secret
+from sasl.steps import Complete, Harmless
 from sasl.typed import TYPE_CHECKING, final
 
 from ..client import Client
-from ..line import Line, plain_line, without_end
+from ..line import Line, has_breaks, plain_line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, one_line, text_of
+from ..text import challenge_of, end_of_connection, octets_of, one_line, text_of
 from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
-    from typing import Any, Final
+    from typing import Any, Final, Literal
 
     from sasl.channel import Channel
-    from sasl.client_exchange import ClientExchange
     from sasl.credentials import Credentials
+    from sasl.errors import SASLError
     from sasl.policy import Choice, Policy
+    from sasl.steps import ClientSteps
 
     from ..client import Script
 
@@ -40,6 +44,7 @@ def choose(
     channel: Channel,
     mechanism: str | None = None,
     greeting: bytes | str = b"",
+    refused: Mapping[str, str] = {},
 ) -> Choice:
     """Choose a mechanism; for a password that no offered mechanism takes, APOP, else USER and PASS.
 
@@ -54,7 +59,15 @@ def choose(
     if no_apop != grammar.NO_TIMESTAMP or (mechanism is not None and mechanism.upper() == APOP):
         commands[APOP] = no_apop
     offered = grammar.mechanisms(capabilities)
-    return sasl_choose(offered, credentials, policy=policy, channel=channel, mechanism=mechanism, commands=commands)
+    return sasl_choose(
+        offered,
+        credentials,
+        policy=policy,
+        channel=channel,
+        mechanism=mechanism,
+        commands=commands,
+        refused=refused,
+    )
 
 
 @final
@@ -63,6 +76,7 @@ class ClientWire(Client):
 
     An initial response is sent only if the line stays within 255 octets (RFC 5034 section 4), which real tokens
     do not; `initial_response=False` never sends one (Exchange closes the connection on it for XOAUTH2).
+    `only` sends one of the commands USER and PASS for a caller that has them apart (see `user_wire`).
     `greeting` is the server's first line, whose timestamp APOP hashes with the password: that does not show it, but
     lets whoever hears it try passwords, and the server proves nothing. Raises UsageError if it wants one and there is
     none.
@@ -71,18 +85,27 @@ class ClientWire(Client):
     `continued`, as octets or as a text, without line ends.
     """
 
+    protocol = "pop"
     challenge_begin = re.compile(rb"(\+)(?!OK(?: |\Z)) ?", re.IGNORECASE)
 
     def __init__(
-        self, exchange: ClientExchange, *, initial_response: bool | None = None, greeting: bytes | str = b""
+        self,
+        exchange: ClientExchange,
+        *,
+        initial_response: bool | None = None,
+        greeting: bytes | str = b"",
+        only: Literal["USER", "PASS"] | None = None,
     ) -> None:
         name = exchange.name
         script: Script | None = _user if name == USER else None
+        if only is not None:
+            script = partial(_one, only)
         if name == APOP:
             stamp = grammar.timestamp(greeting)
             if stamp is None:
                 raise UsageError(grammar.against_apop(greeting), mechanism=APOP)
             script = partial(_apop, stamp)
+        self._only = only
         initial = initial_response is not False
         super().__init__(exchange, f"AUTH {name}", initial=initial, longest=LONGEST_COMMAND, script=script)
 
@@ -91,6 +114,8 @@ class ClientWire(Client):
         if not self._admit(line):
             return None
         line = without_end(line)
+        if self._refuse_breaks(line):
+            return None
         status = grammar.status(line)
         if status is not None:
             return self.replied(*status)
@@ -104,13 +129,18 @@ class ClientWire(Client):
         if self.done or not self.turns:
             self._refuse_turn()
         rest = octets_of(rest)
-        if ok and self.exchange.name == USER and self.turns == 1:
+        if self._refuse_breaks(rest):
+            return None
+        if ok and self._only == "USER":
+            self.server_text = self._tidy(text_of(rest))
+            self.done = True
+        elif ok and self.exchange.name == USER and self.turns == 1 and self._only is None:
             return self._go_on(rest)
-        if ok:
+        elif ok:
             self._take_yes(text_of(rest))
         else:
-            code, kind, text = grammar.refusal(rest)
-            self._take_no(text, kind, code)
+            code, text = grammar.refusal(rest)
+            self._take_no(text, code)
         return None
 
     def continued(self, text: bytes | str) -> Line | None:
@@ -137,6 +167,35 @@ def client_wire(
     Raises UsageError as `sasl.client` does.
     """
     return ClientWire(choice.client(credentials, **options), initial_response=initial_response, greeting=greeting)
+
+
+def user_wire(user: str) -> ClientWire:
+    """Return the wire of USER alone (RFC 1939 section 7): a yes to it is no login, and asks for `pass_wire`."""
+    return ClientWire(ClientExchange(USER, _say(Secret(user), Harmless), secret=Secret("")), only="USER")
+
+
+def pass_wire(password: Secret) -> ClientWire:
+    """Return the wire of PASS alone (RFC 1939 section 7), after that of USER."""
+    return ClientWire(ClientExchange(USER, _say(password, Complete), secret=password), only="PASS")
+
+
+def _say(text: Secret, step: type[Harmless | Complete]) -> ClientSteps:
+    what = "a user name" if step is Harmless else "a password"
+    if controls_in(text.reveal()):
+        raise control_error(what)
+    octets = b""
+    try:
+        octets = text.reveal().encode("utf-8")
+    except UnicodeEncodeError:
+        pass  # the exception holds the password
+    if not octets:
+        raise UsageError(f"{what} that is empty, or cannot be encoded in UTF-8")
+    yield step(octets)
+
+
+def _one(name: str, exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:
+    """Give the line of one command."""
+    yield _line(name, exchange.start() or b"")
 
 
 def _user(exchange: ClientExchange, _secrets: list[Secret]) -> Generator[Line, None, None]:
@@ -167,14 +226,14 @@ class CapaWire:
     Attributes:
         capabilities: the lines, once done; empty where the server does not know the command.
         done: whether the answer is complete.
-        error: ProtocolError for an answer that is none, LimitExceeded for one without end; the connection is to be
-            closed then.
+        error: ProtocolError for an answer that is none, LimitExceeded for one without end, ConnectionLost for one that
+            the connection ended in; it is to be closed then.
     """
 
     def __init__(self) -> None:
         self.capabilities: list[str] = []
         self.done = False
-        self.error: ProtocolError | None = None
+        self.error: SASLError | None = None
         self._begun = False
         self._octets = 0
 
@@ -183,20 +242,30 @@ class CapaWire:
         return plain_line("CAPA")
 
     def receive(self, line: bytes) -> None:
-        """Take a line of the answer."""
+        """Take a line of the answer. One that does not end in LF is the end of the connection."""
         self._octets += len(line)
         if self._octets > _MOST_CAPABILITIES:
-            self.error = LimitExceeded(f"more than {_MOST_CAPABILITIES} octets of capabilities")
-            self.done = True
-            return
-        line = without_end(line)
-        if not self._begun:
+            self._refuse(LimitExceeded(f"more than {_MOST_CAPABILITIES} octets of capabilities"))
+        elif not line.endswith(b"\n"):
+            self.lost()
+        elif has_breaks(line := without_end(line)):
+            self._refuse(ProtocolError("a line that holds CR, LF or NUL", server_text=one_line(text_of(line))))
+        elif not self._begun:
             self._begun = True
             self._take_status(line)
         elif line == b".":
             self.done = True
         else:
             self.capabilities.append(text_of(line.removeprefix(b".")))
+
+    def lost(self) -> None:
+        """Say that the connection ended before the answer did."""
+        if not self.done:
+            self._refuse(end_of_connection())
+
+    def _refuse(self, error: SASLError) -> None:
+        self.error = error
+        self.done = True
 
     def _take_status(self, line: bytes) -> None:
         status = grammar.status(line)

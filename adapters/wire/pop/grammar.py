@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final
 
-    from sasl.errors import Kind
-
 USER: Final = "POP-USER"
 """The name in a `Choice` of the commands USER and PASS (RFC 1939 section 7), which are not a SASL mechanism."""
 APOP: Final = "POP-APOP"
@@ -24,16 +22,6 @@ LONGEST_COMMAND: Final = 255
 
 NO_TIMESTAMP: Final = "the greeting has no timestamp"
 NO_MSG_ID: Final = "the timestamp in the greeting is not one msg-id, which may be an attack"
-
-# RFC 2449 section 8 and RFC 3206. IN-USE means that the credentials were good. SYS/PERM asks for somebody to look after
-# the server, as IMAP's CONTACTADMIN does.
-_KINDS: Final[Mapping[str, Kind]] = {
-    "AUTH": "credentials",
-    "SYS/TEMP": "unavailable",
-    "SYS/PERM": "disabled",
-    "IN-USE": "unavailable",
-    "LOGIN-DELAY": "unavailable",
-}
 
 REPLIES: Final[Mapping[str, str]] = {
     "accepted": "+OK Authenticated",
@@ -70,16 +58,10 @@ def status(line: bytes) -> tuple[bool, bytes] | None:
     return (word == b"+OK", text) if word in (b"+OK", b"-ERR") else None
 
 
-def refusal(rest: bytes) -> tuple[str | None, Kind, str]:
-    """Split what follows -ERR into response code and text; return the code, the kind of failure and the text."""
+def refusal(rest: bytes) -> tuple[str | None, str]:
+    """Split what follows -ERR into response code (RFC 2449 section 8, RFC 3206) and text."""
     match = _CODE.fullmatch(rest)
-    if match is None:
-        return None, "credentials", text_of(rest)
-    code, text = text_of(match[1]).upper(), text_of(match[2])
-    for known, kind in _KINDS.items():
-        if code == known or code.startswith(f"{known}/"):  # codes are hierarchical: SYS/TEMP/FUTURE is a SYS/TEMP
-            return code, kind, text
-    return code, "credentials", text
+    return (None, text_of(rest)) if match is None else (text_of(match[1]).upper(), text_of(match[2]))
 
 
 def is_msg_id(text: bytes) -> bool:

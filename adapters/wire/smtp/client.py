@@ -35,9 +35,10 @@ class ClientWire(Client):
 
     Attributes:
         code: the code of the server's verdict; 0 before it.
-        reply: what the server said with it, all lines, without the credential.
+        reply: the octets that the server said with it, all lines, without the credential.
     """
 
+    protocol = "smtp"
     challenge_limit = LONGEST_RESPONSE
     challenge_begin = re.compile(rb"(334).?", re.DOTALL)
 
@@ -70,10 +71,12 @@ class ClientWire(Client):
         if not isinstance(code, int) or isinstance(lines, (str, bytes)):
             raise UsageError("a reply is a code, a number, and a collection of lines", mechanism=self.exchange.name)
         texts = [octets_of(line) for line in lines]
+        if any(self._refuse_breaks(text) for text in texts):
+            return None
         if code == 334:
             return self._go_on(texts[0] if len(texts) == 1 else NO_CHALLENGE)
         self.code = code
-        self.reply = self.scrub(text_of(b"\n".join(texts))).encode("utf-8")
+        self.reply = self._without_credential(b"\n".join(texts))
         enhanced, text = grammar.text_of_lines(texts)
         said = f"{code} {enhanced}" if enhanced else str(code)
         if code == 235:
@@ -83,8 +86,17 @@ class ClientWire(Client):
         elif code < 400:
             self._break_off(f"the server answered AUTH by {said}", text)
         else:
-            self._take_no(text, grammar.kind_of(code, text), said)
+            self._take_no(text, said)
         return None
+
+    def _without_credential(self, octets: bytes) -> bytes:
+        """Return the octets of a reply, in whatever charset, or what is left of them without the credential."""
+        text = text_of(octets)
+        if self.scrub(text) != text:
+            return self.scrub(text).encode("utf-8")
+        other = octets.decode("latin-1")
+        hidden = not octets.isascii() and self.scrub(other) != other
+        return b"" if hidden else octets
 
 
 def client_wire(

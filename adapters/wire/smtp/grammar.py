@@ -7,14 +7,12 @@ import re
 from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.typed import TYPE_CHECKING
 
-from ..line import without_end
+from ..line import has_breaks, without_end
 from ..text import one_line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final
-
-    from sasl.errors import Kind
 
 LONGEST_COMMAND: Final = 512
 """Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
@@ -40,25 +38,8 @@ REPLIES: Final[Mapping[str, str]] = {
 }
 """What a server says to what a login has come to."""
 
-# RFC 4954 section 6; 523 and 525 are Dovecot's, from RFC 5248; 550 and 555 Exchange's and Gmail's.
-_KINDS: Final[Mapping[int, Kind]] = {
-    432: "expired",
-    500: "limit",
-    501: "malformed",
-    502: "unsupported",
-    503: "state",
-    504: "unsupported",
-    523: "policy",
-    525: "disabled",
-    530: "policy",
-    534: "policy",
-    535: "credentials",
-    538: "policy",
-    550: "disabled",
-    555: "limit",
-}
 _REPLY: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
-_ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
+_ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)")
 _MOST_REPLY: Final = 65_536  # octets of a reply of many lines
 _XTEXT: Final = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+"  # compiled where it is used
 
@@ -89,8 +70,9 @@ class Reply:
         self._octets += len(line)
         if self._octets > _MOST_REPLY:
             raise LimitExceeded(f"a reply of more than {_MOST_REPLY} octets")
-        match = _REPLY.fullmatch(without_end(line))
-        if match is None:
+        line = without_end(line)
+        match = _REPLY.fullmatch(line)
+        if match is None or has_breaks(line):
             raise ProtocolError("not an SMTP reply (RFC 5321 section 4.2)", server_text=one_line(text_of(line)))
         code = int(match[1])
         if self.lines and code != self.code:
@@ -117,15 +99,6 @@ def text_of_lines(lines: Iterable[bytes]) -> tuple[str | None, str]:
             text = text[match.end() :]
         texts.append(text)
     return enhanced, " ".join(texts)
-
-
-def kind_of(code: int, text: str) -> Kind:
-    """Return the kind of a refusal, 400 or more. Exchange says 535 also where AUTH is switched off: 5.7.139."""
-    if code == 535 and "is disabled" in text:
-        return "disabled"
-    if code in _KINDS:
-        return _KINDS[code]
-    return "unavailable" if code < 500 else "policy"
 
 
 # --- the AUTH parameter of MAIL

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from sasl.adapters.cli import main
 from sasl.adapters.reference import running
 
 from ...support.leaks import seen
+from ...support.tls import servers_keep_to_tls_1_2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +104,15 @@ def servers() -> Iterator[Servers]:
     """The reference servers; alice's password is `PASSWORD`."""
     with running({"alice": PASSWORD, "j\u00f6rg": "k\u00f6nigin", "bob@example.org": "builder"}) as servers:
         yield servers
+
+
+@pytest.fixture(scope="session")
+def older() -> Iterator[Servers]:
+    """The same, up to TLS 1.2: what they offer can be bound to the connection."""
+    with ExitStack() as stack:
+        with servers_keep_to_tls_1_2():
+            servers = stack.enter_context(running({"alice": PASSWORD}))
+        yield servers  # others, which start while these run, speak what they like
 
 
 @pytest.fixture

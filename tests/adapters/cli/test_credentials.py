@@ -13,7 +13,7 @@ import pytest
 
 import sasl
 from sasl import registry
-from sasl.adapters.cli import credentials
+from sasl.adapters.cli import credentials, exits
 from sasl.adapters.cli.exits import Undecodable
 from sasl.adapters.deadline import Deadline
 
@@ -78,6 +78,13 @@ def test_a_variable_that_is_missing_or_empty_is_a_usage_error(monkeypatch: pytes
         monkeypatch.setenv("SECRET", value)
         with pytest.raises(sasl.UsageError, match="not set, or is empty"):
             obtain(option, "SECRET")
+
+
+@pytest.mark.parametrize("option", ["--password-env", "--token-env"])
+def test_a_variable_that_looks_like_one_is_named(option: str) -> None:
+    with pytest.raises(sasl.UsageError, match=f"the variable NOPE_77 of {option} is not set") as caught:
+        obtain(option, "NOPE_77")
+    assert exits.kind(caught.value) == "variable_not_set"
 
 
 def test_a_variable_that_is_not_utf8_is_undecodable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +178,33 @@ def test_a_command_that_is_none_is_a_usage_error_without_its_text(option: str, c
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("option", ["--password-command", "--token-command"])
+@pytest.mark.parametrize(
+    ("command", "says", "kind"),
+    [
+        (
+            "/nonexistent/command --x",
+            r"\(/nonexistent/command\) cannot run: there is no such program",
+            "command_not_run",
+        ),
+        ("nosuchprogram show mail", r"\(nosuchprogram\) cannot run: there is no such program", "command_not_run"),
+        ("hunter2", "cannot run: there is no such program", "command_not_run"),
+        ("sh -c 'exit 3'", r"\(sh\) failed with exit code 3", "command_failed"),
+        ("sh -c 'exit 75'", r"\(sh\) failed with exit code 75", "try_later"),
+        ("sh -c :", r"\(sh\) printed no text", "no_token"),
+    ],
+    ids=lambda value: value,
+)
+def test_a_command_that_fails_is_named_by_its_option_and_its_program(
+    option: str, command: str, says: str, kind: str
+) -> None:
+    error = sasl.UsageError if option.startswith("--password") else sasl.TokenError
+    with pytest.raises(error, match=f"{option}.*{says}") as caught:
+        sasl.resolve(obtain(option, command))
+    assert exits.kind(caught.value) == kind
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("code", ["import time; time.sleep(60)", "while True: print('x')"], ids=["silent", "endless"])
 def test_a_command_that_takes_too_long_is_killed(code: str) -> None:
     begun = time.monotonic()
@@ -188,7 +222,7 @@ def test_a_password_command_that_takes_too_long_is_an_error_as_well() -> None:
 def test_the_runs_of_a_token_command_share_the_time_that_there_is(tmp_path: Path) -> None:
     """The first run takes none of it; then it is over."""
     clock = Deadline(20)
-    source = credentials.CommandToken(f"echo {tmp_path}", clock)
+    source = credentials.CommandToken(["echo", str(tmp_path)], clock)
     assert source.token()
     clock._ends = 0
     begun = time.monotonic()
@@ -208,6 +242,7 @@ def test_the_time_that_somebody_types_does_not_count(monkeypatch: pytest.MonkeyP
         return "typed"
 
     monkeypatch.setattr(credentials, "ask", ask)
+    monkeypatch.setattr(credentials, "check_terminal", lambda: None)
     parser = argparse.ArgumentParser()
     credentials.configure(parser)
     arguments = parser.parse_args([])

@@ -22,6 +22,7 @@ CODES = {
     "AuthenticationFailed": 77,
     "AuthorizationFailed": 77,
     "TemporaryFailure": 75,
+    "ServerBusy": 75,
     "ConnectionLost": 74,
     "Cancelled": 130,
     "TokenError": 78,

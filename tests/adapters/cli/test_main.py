@@ -125,6 +125,7 @@ def test_a_secret_in_a_wrong_place_is_not_shown(run: Run, arguments: list[str]) 
         (["login", "imaps://a@b", "--json", "more"], "unknown: more arguments than it takes"),
         (["login", "imaps://a@b", "--json", "--timeout", "soon"], "argument --timeout: seconds, more than 0"),
         (["login", "imaps://a@b", "--json", "--trace=hunter2"], "argument --trace: ignored explicit argument"),
+        (["login", "imaps://a@b", "--json", "--timeout", "hunter2"], "argument --timeout: seconds, more than 0"),
     ],
     ids=" ".join,
 )
@@ -138,7 +139,10 @@ def test_a_wrong_call_of_login_with_json_is_an_object_too(run: Run, arguments: l
         "ok": False,
         "turns": 0,
         "initial_response": False,
+        "milliseconds": 0,
+        "new_token_may_help": False,
         "server_text": "",
+        "exit": 64,
     } | {
         "error": {
             "type": "UsageError",
@@ -279,3 +283,28 @@ def test_configure_gets_a_parser_that_keeps_line_ends() -> None:
     parser = argparse.ArgumentParser()
     cli.import_module(".mechs", "sasl.adapters.cli").configure(parser)
     assert parser.parse_args(["--json"]).json
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hunter2"],
+        ["hunter2)(choose from"],
+        ["mkpasswd", "--scheme", "hunter2"],
+        ["mkpasswd", "--format", "hunter2"],
+        ["mkpasswd", "--format", "hunter2 (choose from x)\nhunter2"],
+        ["mkpasswd", "--iterations", "hunter2"],
+        ["mkpasswd", "hunter2"],
+        ["mkpasswd", "--what=hunter2"],
+        ["serve", "--imap-port", "hunter2"],
+        ["demo", "hunter2"],
+        ["mechs", "hunter2"],
+    ],
+    ids=ascii,
+)
+def test_what_was_typed_is_not_said_back(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments, secret="hunter2").code == 64  # `run` looks for it
+
+
+def test_the_choices_are_named_all_the_same(run: Run) -> None:
+    assert "invalid choice (choose from " in run("mkpasswd", "--scheme", "x").err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
@@ -120,6 +121,26 @@ def test_closed_streams_are_no_reason_to_fail() -> None:
     assert run.returncode == 0
 
 
+@pytest.mark.parametrize("secret", [PASSWORD, "looking-glass"], ids=["right", "wrong"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("options", ["", "--json", "--trace"])
+def test_a_login_survives_closed_streams(servers: Servers, closed: str, options: str, *, secret: str) -> None:
+    command = " ".join([SCRIPT, *at(servers, "imap"), *PW, options, closed])
+    environment = {**os.environ, "SECRET": secret}
+    run = subprocess.run(["sh", "-c", command], timeout=20, capture_output=True, text=True, env=environment)
+    assert run.returncode == (0 if secret == PASSWORD else 77)
+    assert "a bug in sasl" not in run.stderr
+    if closed == "2>&-" and options == "--json":
+        assert run.stdout.count("\n") == 1
+    if closed == ">&-" and options != "--trace":
+        assert ("sasl: refused" in run.stderr) == (secret != PASSWORD and not options)
+
+
+def test_a_wrong_call_with_closed_streams_is_64() -> None:
+    run = subprocess.run(["sh", "-c", f"{SCRIPT} login >&- 2>&-"], timeout=20)
+    assert run.returncode == 64
+
+
 def test_an_old_terminal_gets_what_it_can_show(servers: Servers) -> None:
     environment = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     result = script(*at(servers, "imap", "j%C3%B6rg"), *PW, secret="looking-glass", environment=environment)
@@ -188,10 +209,35 @@ def test_a_terminal_that_gives_nothing_is_64(servers: Servers) -> None:
         assert "no credential was given" in screen
 
 
-def test_an_interrupted_prompt_is_130(servers: Servers) -> None:
+def test_an_interrupted_prompt_is_130_and_leaves_a_clean_line(servers: Servers) -> None:
     code, screen = typing("\x03", *at(servers, "imap"))
     assert "Traceback" not in screen
     assert code == 130
+    lines = screen.replace("\r", "").splitlines()
+    assert lines[0].removesuffix("^C") == "Password for alice: "
+    assert any(line.startswith("  server ") for line in lines)
+    assert _plain(lines[-1]) == "sasl: cancelled: interrupted"
+
+
+def test_a_prompt_without_an_answer_leaves_a_clean_line(servers: Servers) -> None:
+    _, screen = typing("\x04", *at(servers, "imap"))
+    assert "Password for alice: \r\n" in screen
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9]*m", "", text)
+
+
+def test_a_terminal_gets_colours_and_lines_that_fit(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    _, screen = typing("looking-glass\n", *at(servers, "imap"))
+    assert "\x1b[31msasl: refused: \x1b[0m" in screen
+    lines = [_plain(line) for line in screen.replace("\r", "").splitlines()]
+    assert max(map(len, lines)) < 60
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in typing("looking-glass\n", *at(servers, "imap"))[1]
 
 
 # --- signals, and what others can see
@@ -207,7 +253,7 @@ def test_an_interrupted_login_is_130_and_no_process_list_shows_the_secret(tmp_pa
             "login", url, "--password-command", f"cat {tmp_path / 'password'}", "--json", environment=_LEFT_OPEN
         )
         with listening.accept()[0] as sock:
-            assert sock.recv(1)  # TLS begins: the password was read
+            assert sock.recv(1)  # TLS begins
             commands = [_read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=20)
@@ -217,18 +263,18 @@ def test_an_interrupted_login_is_130_and_no_process_list_shows_the_secret(tmp_pa
     assert '"type": "Cancelled"' in out
 
 
-def test_an_interruption_ends_the_command_as_well(tmp_path: Path) -> None:
+def test_an_interruption_ends_the_command_as_well(servers: Servers, tmp_path: Path) -> None:
     started = tmp_path / "started"
     # Not before the command's parent waits for it: Python warns of a process that it was interrupted in starting.
     command = f"sh -c 'sleep 0.5; echo > {started}; exec sleep 60'"
-    process = start("login", "imaps://alice@mx.invalid", "--token-command", command, process_group=0)
+    process = start(*at(servers, "imap"), "--token-command", command, process_group=0, environment=_LEFT_OPEN)
     while not started.exists():
         assert process.poll() is None, process.communicate()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=20)  # ends when nobody has its streams any more
     assert process.returncode == 130
     assert err == "sasl: cancelled: interrupted\n"
-    assert "mx.invalid" in out
+    assert "localhost" in out
 
 
 def _read(path: Path) -> bytes:

@@ -21,6 +21,9 @@ import sasl.adapters.smtplib
 from sasl.adapters import binding, channel_binding, reference
 from sasl.adapters.reference import Settings
 from sasl.adapters.reference.certificates import issue, server_context
+from sasl.value import replace
+
+from ...support.tls import servers_have_no_exporter, servers_offer_plus, tls_1_2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
 BINDINGS = {"imap": sasl.adapters.imaplib, "pop": sasl.adapters.poplib, "smtp": sasl.adapters.smtplib}
 ALICE = sasl.Password("alice", "wonderland")
 PLAIN_SCRAM = Settings(mechanisms=["SCRAM-SHA-256", "PLAIN"])
-TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 NEVER = sasl.Policy(channel_binding="never")
+REQUIRE = sasl.Policy(channel_binding="require")
 
 
 @pytest.fixture(params=BINDINGS)
@@ -42,9 +45,22 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
+def older(servers: Servers) -> ssl.SSLContext:
+    """A client's context up to TLS 1.2: there the default type of channel binding is at hand."""
+    return tls_1_2(servers.client_context())
+
+
+@pytest.fixture(scope="module")
 def unbound() -> Iterator[Servers]:
     """Servers that offer no -PLUS."""
     with reference.running(settings=PLAIN_SCRAM) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def unexported() -> Iterator[Servers]:
+    """Servers without tls-exporter."""
+    with servers_have_no_exporter(), reference.running() as servers:
         yield servers
 
 
@@ -79,49 +95,104 @@ def log_in(conn: Any, protocol: str, **settings: Any) -> Watch:
 # --- with the servers themselves
 
 
-@pytest.mark.parametrize(
-    ("version", "kinds"),
-    [(TLS_1_2, ["tls-unique", "tls-server-end-point"]), (TLS_1_3, ["tls-server-end-point"])],
-)
 @pytest.mark.parametrize("over", ["TLS", "STARTTLS"])
-def test_a_login_is_bound_to_the_connection_where_it_can_be(
-    *, version: ssl.TLSVersion, kinds: list[str], over: str, protocol: str, servers: Servers, client: Any
+def test_a_login_is_bound_unasked_to_a_connection_of_tls_1_2(
+    *, over: str, protocol: str, servers: Servers, older: ssl.SSLContext, client: Any
 ) -> None:
-    context = servers.client_context()
-    context.maximum_version = version
-    with client(getattr(servers, protocol), over, context) as conn:
+    with client(getattr(servers, protocol), over, older) as conn:
         watch = log_in(conn, protocol)
-    assert (watch.name, watch.kinds) == ("SCRAM-SHA3-512-PLUS", kinds)
-    assert watch.header == b"p=" + kinds[0].encode()
+    assert (watch.name, watch.kinds, watch.header) == ("SCRAM-SHA3-512-PLUS", ["tls-unique"], b"p=tls-unique")
     (attempt,) = getattr(servers, protocol).sessions[-1].attempts
     assert (attempt.mechanism, attempt.outcome) == ("SCRAM-SHA3-512-PLUS", "accepted")
 
 
-def test_the_one_that_was_asked_for_is_bound(protocol: str, servers: Servers, client: Any) -> None:
-    with client(getattr(servers, protocol), "TLS", servers.client_context()) as conn:
-        assert log_in(conn, protocol, mechanism="scram-sha-256-plus").header == b"p=tls-server-end-point"
-
-
-@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256"])
-def test_a_server_without_channel_binding_is_told_that_the_client_has_it(
-    mechanism: str | None, protocol: str, unbound: Servers, client: Any
+@pytest.mark.parametrize("exporter", ["has an exporter", "has none", "has none and offers -PLUS by hand"])
+@pytest.mark.parametrize("over", ["TLS", "STARTTLS"])
+def test_a_login_is_not_bound_unasked_to_a_connection_of_tls_1_3(
+    *, exporter: str, over: str, protocol: str, servers: Servers, unexported: Servers, client: Any
 ) -> None:
-    with client(getattr(unbound, protocol), "TLS", unbound.client_context()) as conn:
+    """Of which ssl has the certificate's hash alone; whatever the server has."""
+    running = servers if exporter == "has an exporter" else unexported
+    with contextlib.ExitStack() as stack:
+        if exporter.endswith("by hand"):
+            stack.enter_context(servers_offer_plus())
+        conn = stack.enter_context(client(getattr(running, protocol), over, running.client_context()))
+        watch = log_in(conn, protocol)
+    assert (watch.name, watch.kinds, watch.header) == ("SCRAM-SHA3-512", [], b"n")
+    (attempt,) = getattr(running, protocol).sessions[-1].attempts
+    assert (attempt.mechanism, attempt.outcome) == ("SCRAM-SHA3-512", "accepted")
+
+
+@pytest.mark.parametrize("kind", ["tls-unique", "tls-server-end-point"])
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"mechanism": "scram-sha-256-plus"}, "SCRAM-SHA-256-PLUS"),
+        ({"policy": REQUIRE}, "SCRAM-SHA3-512-PLUS"),
+        ({"policy": sasl.Policy(pin="SCRAM-SHA-256-PLUS")}, "SCRAM-SHA3-512-PLUS"),
+    ],
+    ids=["mechanism", "require", "pin"],
+)
+def test_a_login_that_is_to_be_bound_is_bound_to_what_there_is(
+    *, asked: dict[str, Any], name: str, kind: str, protocol: str, servers: Servers, older: Any, client: Any
+) -> None:
+    """Over TLS 1.3 to the certificate."""
+    context = older if kind == "tls-unique" else servers.client_context()
+    with client(getattr(servers, protocol), "TLS", context) as conn:
+        watch = log_in(conn, protocol, **asked)
+    assert (watch.name, watch.kinds, watch.header) == (name, [kind], b"p=" + kind.encode())
+    (attempt,) = getattr(servers, protocol).sessions[-1].attempts
+    assert (attempt.mechanism, attempt.outcome) == (name, "accepted")
+
+
+def test_over_tls_1_3_servers_without_exporter_offer_nothing_that_is_bound(
+    protocol: str, unexported: Servers, client: Any
+) -> None:
+    for asked, error in (
+        ({"mechanism": "SCRAM-SHA-256-PLUS"}, sasl.MechanismUnavailable),
+        ({"policy": REQUIRE}, sasl.PolicyViolation),
+        ({"policy": sasl.Policy(pin="SCRAM-SHA-256-PLUS")}, sasl.PolicyViolation),
+    ):
+        with client(getattr(unexported, protocol), "TLS", unexported.client_context()) as conn, pytest.raises(error):
+            log_in(conn, protocol, **asked)
+        assert list(getattr(unexported, protocol).sessions[-1].attempts) == []
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@pytest.mark.parametrize("mechanism", [None, "SCRAM-SHA-256"])
+def test_a_server_without_channel_binding_is_told_whether_the_client_has_it(
+    *, mechanism: str | None, version: str, protocol: str, unbound: Servers, client: Any
+) -> None:
+    context = unbound.client_context()
+    with client(getattr(unbound, protocol), "TLS", tls_1_2(context) if version == "1.2" else context) as conn:
         watch = log_in(conn, protocol, mechanism=mechanism)
-    assert (watch.name, watch.header) == ("SCRAM-SHA-256", b"y")
+    assert (watch.name, watch.header) == ("SCRAM-SHA-256", b"y" if version == "1.2" else b"n")
+
+
+def test_over_tls_1_3_servers_without_exporter_take_y_too(protocol: str, unexported: Servers, client: Any) -> None:
+    """From a client whose TLS library has the default type: nobody has taken -PLUS off the list."""
+    library = BINDINGS[protocol].LIBRARY
+
+    def has_exporter(conn: Any) -> sasl.Channel:
+        return replace(library.channel(conn), bindings={"tls-exporter": b"e" * 32})
+
+    watch = Watch()
+    with client(getattr(unexported, protocol), "TLS", unexported.client_context()) as conn:
+        binding.log_in(replace(library, channel=has_exporter), conn, ALICE, watch=watch)
+    assert (watch.name, watch.header) == ("SCRAM-SHA3-512", b"y")
 
 
 def test_who_wants_no_channel_binding_says_so(protocol: str, servers: Servers, unbound: Servers, client: Any) -> None:
     for each in (servers, unbound):
-        with client(getattr(each, protocol), "TLS", each.client_context()) as conn:
+        with client(getattr(each, protocol), "TLS", tls_1_2(each.client_context())) as conn:
             watch = log_in(conn, protocol, policy=NEVER)
         assert (watch.header, watch.kinds) == (b"n", [])
         assert not watch.name.endswith("-PLUS")
 
 
-def test_the_twin_of_what_is_offered_says_n(protocol: str, servers: Servers, client: Any) -> None:
+def test_the_twin_of_what_is_offered_says_n(protocol: str, servers: Servers, older: Any, client: Any) -> None:
     """By request, so nobody has taken -PLUS off the list."""
-    with client(getattr(servers, protocol), "TLS", servers.client_context()) as conn:
+    with client(getattr(servers, protocol), "TLS", older) as conn:
         assert log_in(conn, protocol, mechanism="SCRAM-SHA-256").header == b"n"
 
 
@@ -131,27 +202,31 @@ def test_without_tls_there_is_nothing_to_bind_to(protocol: str, servers: Servers
     assert (watch.name, watch.header) == ("SCRAM-SHA3-512", b"n")
 
 
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_a_certificate_that_nothing_binds_to_is_no_reason_not_to_log_in(
-    protocol: str, servers: Servers, client: Any, monkeypatch: pytest.MonkeyPatch
+    *, version: str, protocol: str, servers: Servers, older: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one with an Ed25519 signature, under TLS 1.3."""
+    """As one with an Ed25519 signature; over TLS 1.2 there is tls-unique."""
     monkeypatch.setattr(channel_binding, "_hash", lambda _: (None, "it is odd"))
-    with client(getattr(servers, protocol), "TLS", servers.client_context()) as conn:
+    context = older if version == "1.2" else servers.client_context()
+    with client(getattr(servers, protocol), "TLS", context) as conn:
         watch = log_in(conn, protocol)
-    assert (watch.name, watch.header) == ("SCRAM-SHA3-512", b"n")
+    assert (watch.name, watch.header) == {
+        "1.2": ("SCRAM-SHA3-512-PLUS", b"p=tls-unique"),
+        "1.3": ("SCRAM-SHA3-512", b"n"),
+    }[version]
 
 
 def test_who_requires_channel_binding_logs_in_by_nothing_else(
-    protocol: str, servers: Servers, unbound: Servers, client: Any
+    protocol: str, servers: Servers, unbound: Servers, older: Any, client: Any
 ) -> None:
-    policy = sasl.Policy(channel_binding="require")
-    with client(getattr(servers, protocol), "TLS", servers.client_context()) as conn:
-        assert log_in(conn, protocol, policy=policy).name.endswith("-PLUS")
+    with client(getattr(servers, protocol), "TLS", older) as conn:
+        assert log_in(conn, protocol, policy=REQUIRE).name.endswith("-PLUS")
     with (
-        client(getattr(unbound, protocol), "TLS", unbound.client_context()) as conn,
+        client(getattr(unbound, protocol), "TLS", tls_1_2(unbound.client_context())) as conn,
         pytest.raises(sasl.PolicyViolation),
     ):
-        log_in(conn, protocol, policy=policy)
+        log_in(conn, protocol, policy=REQUIRE)
 
 
 # --- what it costs others
@@ -160,6 +235,7 @@ SCRIPT = """
 import {library} as library, json, ssl, sys
 import sasl, sasl.adapters.{library} as binding
 context = ssl.create_default_context(cafile=sys.argv[1])
+context.maximum_version = ssl.TLSVersion[sys.argv[5]]
 conn = {connect}
 binding.authenticate(conn, {credentials}, mechanism={mechanism!r})
 conn.noop()
@@ -173,17 +249,19 @@ CONNECT = {
 
 
 @pytest.mark.parametrize(
-    ("credentials", "mechanism", "only", "loaded"),
+    ("credentials", "mechanism", "only", "version", "loaded"),
     [
-        ("Password('alice', 'wonderland')", "PLAIN", None, "false"),
-        ("Password('alice', 'wonderland')", None, ["PLAIN", "LOGIN"], "false"),
-        ("Bearer('alice', sys.argv[4])", None, None, "false"),
-        ("Password('alice', 'wonderland')", None, None, "true"),
-        ("Password('alice', 'wonderland')", None, ["SCRAM-SHA-256"], "true"),
+        ("Password('alice', 'wonderland')", "PLAIN", None, "TLSv1_2", "false"),
+        ("Password('alice', 'wonderland')", None, ["PLAIN", "LOGIN"], "TLSv1_2", "false"),
+        ("Bearer('alice', sys.argv[4])", None, None, "TLSv1_2", "false"),
+        ("Password('alice', 'wonderland')", None, None, "TLSv1_2", "true"),
+        ("Password('alice', 'wonderland')", None, ["SCRAM-SHA-256"], "TLSv1_2", "true"),
+        ("Password('alice', 'wonderland')", None, None, "TLSv1_3", "false"),
+        ("Password('alice', 'wonderland')", None, ["SCRAM-SHA-256"], "TLSv1_3", "false"),
     ],
 )
 def test_only_a_login_that_may_be_bound_loads_cryptography(
-    *, credentials: str, mechanism: str | None, only: list[str] | None, loaded: str, protocol: str
+    *, credentials: str, mechanism: str | None, only: list[str] | None, version: str, loaded: str, protocol: str
 ) -> None:
     library = BINDINGS[protocol].__name__.rpartition(".")[2]
     script = SCRIPT.format(
@@ -191,7 +269,7 @@ def test_only_a_login_that_may_be_bound_loads_cryptography(
     )
     with reference.running(settings=Settings(mechanisms=only)) as servers:
         server = getattr(servers, protocol)
-        arguments = [str(servers.ca_file), server.host, str(server.tls_port), servers.tokens["good"]]
+        arguments = [str(servers.ca_file), server.host, str(server.tls_port), servers.tokens["good"], version]
         run = subprocess.run([sys.executable, "-I", "-c", script, *arguments], capture_output=True, text=True)
     assert (run.stdout.strip(), run.stderr) == (loaded, "")
 
@@ -205,7 +283,7 @@ class Middle:
     def __init__(self, server: Endpoint, servers: Servers, directory: Path, *, strips: bool) -> None:
         self.protocol, self.host = server.protocol, server.host
         self._server = server
-        self._trusted = servers.client_context()
+        self._trusted = tls_1_2(servers.client_context())
         self._shown = server_context(directory)
         self._strips = strips
         self._listening = socket.create_server((server.host, 0))
@@ -263,7 +341,7 @@ def middle(tmp_path: Path) -> Iterator[Callable[..., tuple[Middle, ssl.SSLContex
         def between(servers: Servers, protocol: str, *, strips: bool) -> tuple[Middle, ssl.SSLContext]:
             man = Middle(getattr(servers, protocol), servers, tmp_path, strips=strips)
             stack.callback(man.stop)
-            return man, ssl.create_default_context(cafile=tmp_path / "ca.pem")
+            return man, tls_1_2(ssl.create_default_context(cafile=tmp_path / "ca.pem"))
 
         yield between
 
@@ -273,11 +351,13 @@ def test_a_man_in_the_middle_who_takes_plus_off_the_list_is_noticed(
 ) -> None:
     man, context = middle(servers, protocol, strips=True)
     watch = Watch()
-    with client(man, "TLS", context) as conn, pytest.raises(sasl.AuthenticationFailed):
+    with client(man, "TLS", context) as conn, pytest.raises(sasl.AuthenticationFailed) as caught:
         binding.log_in(BINDINGS[protocol].LIBRARY, conn, ALICE, watch=watch)
+    assert caught.value.kind == "policy"
+    assert caught.value.detail == {"error": "server-does-support-channel-binding"}
     assert (watch.name, watch.header) == ("SCRAM-SHA3-512", b"y")
     (attempt,) = getattr(servers, protocol).sessions[-1].attempts
-    assert (attempt.mechanism, attempt.outcome) == ("SCRAM-SHA3-512", "credentials")
+    assert (attempt.mechanism, attempt.outcome) == ("SCRAM-SHA3-512", "policy")
     assert attempt.reason == "server-does-support-channel-binding"
 
 
@@ -285,8 +365,9 @@ def test_a_man_in_the_middle_who_leaves_the_list_is_noticed(
     protocol: str, servers: Servers, client: Any, middle: Any
 ) -> None:
     man, context = middle(servers, protocol, strips=False)
-    with client(man, "TLS", context) as conn, pytest.raises(sasl.AuthenticationFailed):
+    with client(man, "TLS", context) as conn, pytest.raises(sasl.AuthenticationFailed) as caught:
         log_in(conn, protocol)
+    assert (caught.value.kind, caught.value.detail) == ("policy", {"error": "channel-bindings-dont-match"})
     (attempt,) = getattr(servers, protocol).sessions[-1].attempts
     assert (attempt.mechanism, attempt.reason) == ("SCRAM-SHA3-512-PLUS", "channel-bindings-dont-match")
 

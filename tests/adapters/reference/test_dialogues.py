@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SCRAM = [f"SCRAM-{name}" for name in ("SHA3-512", "SHA-512", "SHA-384", "SHA-256", "SHA-224", "SHA-1")]
 OFFERED = [*(f"{name}-PLUS" for name in SCRAM), *SCRAM, "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
-"""What is offered over TLS; without it, only what sends no secret and can bind to nothing."""
+"""What is offered over TLS; without it, what sends no secret and is not bound to it."""
 BARE = " ".join(SCRAM)
 ALL = " ".join(OFFERED)
 
@@ -135,7 +135,7 @@ IMAP = {
         C: a LOGIN "alice
         S: a BAD Not arguments
         C: a LOGIN "al\\ice" x
-        S: a BAD Not arguments
+        S: a BAD A backslash in quotes has to be doubled
         C: a LOGIN alice  x
         S: a BAD Not arguments
         C: a LOGIN alice x{{3}}
@@ -314,8 +314,6 @@ POP = {
     "malformed logins": (
         "TLS",
         """S: +OK ...
-        C: AUTH
-        S: -ERR Malformed authentication message
         C: AUTH\tPLAIN {good}
         S: -ERR Malformed authentication message
         C: AUTHX PLAIN {good}
@@ -365,7 +363,7 @@ POP = {
         C: USER alice
         S: +OK Now the password
         C: PASS a\x00b
-        S: -ERR [AUTH] Authentication failed
+        S: -ERR Malformed authentication message
         C: USER alice
         S: +OK Now the password
         C: PASS wonderland

@@ -27,7 +27,7 @@ LINE = st.lists(WORDS | st.binary(max_size=8), min_size=1, max_size=5).map(b" ".
 OCTETS = st.lists(LINE | st.binary(max_size=60), max_size=12).map(b"\r\n".join)
 REPLY = {
     "imap": re.compile(r"\*|\+|\S{1,64} (OK|NO|BAD) "),
-    "pop": re.compile(r"\+OK|-ERR|\+ |\.$|[A-Z]"),
+    "pop": re.compile(r"\+OK|-ERR|\+ |\.\Z|[A-Z]"),
     "smtp": re.compile(r"[2345][0-9]{2}[ -]"),
 }
 

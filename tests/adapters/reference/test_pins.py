@@ -14,6 +14,7 @@ from sasl.adapters.reference import Settings, running
 
 from ...support.leaks import seen
 from ...support.protocols import PROTOCOLS
+from ...support.tls import servers_have_no_exporter, tls_1_2
 
 if TYPE_CHECKING:
     from sasl.adapters.reference import Servers
@@ -21,27 +22,47 @@ if TYPE_CHECKING:
 ALICE = sasl.Password("alice", "wonderland")
 
 
-def log_in(servers: Servers, library: str, policy: sasl.Policy) -> None:
+def log_in(servers: Servers, library: str, policy: sasl.Policy, *, version: str = "1.3", **options: Any) -> None:
     protocol = PROTOCOLS[library.removesuffix("lib")]
     port = getattr(servers, protocol.name).tls_port
-    with protocol.connected(port, servers.client_context(), host="localhost") as conn:
-        protocol.binding.authenticate(conn, ALICE, policy=policy)
+    context = servers.client_context()
+    with protocol.connected(port, tls_1_2(context) if version == "1.2" else context, host="localhost") as conn:
+        protocol.binding.authenticate(conn, ALICE, policy=policy, **options)
 
 
 @pytest.mark.parametrize("library", ["imaplib", "poplib", "smtplib"])
 def test_a_login_is_remembered_and_a_server_that_offers_less_gets_nothing(library: str) -> None:
+    """Without -PLUS, which our client uses unasked over TLS 1.2 alone."""
     pins: dict[str, str] = {}
     policy = sasl.Policy(pins=pins)
-    with running() as servers:
-        log_in(servers, library, policy)
-        log_in(servers, library, policy)
     service = {"imaplib": "imap", "poplib": "pop", "smtplib": "smtp"}[library]
-    assert pins == {f"{service}://alice@localhost": "SCRAM-SHA3-512-PLUS"}
-    with running(settings=Settings(mechanisms=["SCRAM-SHA3-512", "PLAIN"])) as servers:
-        with pytest.raises(sasl.PolicyViolation, match="pinned to"):
+    with running() as servers:
+        for version in ("1.2", "1.3", "1.2"):
+            log_in(servers, library, policy, version=version)
+            assert pins == {f"{service}://alice@localhost": "SCRAM-SHA3-512"}
+        used = [session.attempts[-1].mechanism for session in getattr(servers, service).sessions]
+        assert used == ["SCRAM-SHA3-512-PLUS", "SCRAM-SHA3-512", "SCRAM-SHA3-512-PLUS"]
+    with running(settings=Settings(mechanisms=["SCRAM-SHA-256", "PLAIN"])) as servers:
+        with pytest.raises(sasl.PolicyViolation, match="weaker than SCRAM-SHA3-512, which"):
             log_in(servers, library, policy)
         endpoint: Any = getattr(servers, service)
         assert list(endpoint.sessions[-1].attempts) == []
+
+
+@pytest.mark.parametrize("asked", [{"mechanism": "SCRAM-SHA3-512-PLUS"}, {"channel_binding": "require"}], ids=str)
+def test_channel_binding_that_was_asked_for_is_remembered_and_nothing_else_will_do(asked: dict[str, Any]) -> None:
+    pins: dict[str, str] = {}
+    wish = {"channel_binding": asked["channel_binding"]} if "channel_binding" in asked else {}
+    with servers_have_no_exporter(), running() as servers:
+        policy = sasl.Policy(pins=pins, **wish)
+        log_in(servers, "imaplib", policy, version="1.2", mechanism=asked.get("mechanism"))
+        assert pins == {"imap://alice@localhost": "SCRAM-SHA3-512-PLUS"}
+        policy = sasl.Policy(pins=pins)
+        log_in(servers, "imaplib", policy, version="1.2")
+        assert pins == {"imap://alice@localhost": "SCRAM-SHA3-512-PLUS"}
+        with pytest.raises(sasl.PolicyViolation, match="weaker than SCRAM-SHA3-512-PLUS, which"):
+            log_in(servers, "imaplib", policy)  # over TLS 1.3 these offer no -PLUS
+        assert list(servers.imap.sessions[-1].attempts) == []
 
 
 @pytest.mark.parametrize("library", ["imaplib", "poplib", "smtplib"])

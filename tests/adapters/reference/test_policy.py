@@ -14,6 +14,8 @@ from sasl.adapters.poplib import POP3_SSL
 from sasl.adapters.reference import Settings, running
 from sasl.adapters.smtplib import SMTP_SSL
 
+from ...support.tls import servers_have_no_exporter, tls_1_2
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -119,6 +121,27 @@ def test_a_server_that_requires_channel_binding_takes_no_password_by_a_command(s
 
 
 def test_it_lets_in_who_binds(strict: Servers) -> None:
-    with IMAP4_SSL("localhost", strict.imap.tls_port, ssl_context=strict.client_context()) as conn:
+    context = tls_1_2(strict.client_context())
+    with IMAP4_SSL("localhost", strict.imap.tls_port, ssl_context=context) as conn:
         assert conn.login("alice", "wonderland")[0] == "OK"
     assert strict.imap.sessions[-1].attempts[-1].mechanism == "SCRAM-SHA3-512-PLUS"
+
+
+def test_it_offers_nothing_where_it_has_no_channel_binding_to_offer() -> None:
+    """Over TLS 1.3, without an exporter."""
+    requires = Settings(policy=sasl.Policy(channel_binding="require"))
+    with (
+        servers_have_no_exporter(),
+        running(settings=requires) as bare,
+        imaplib.IMAP4_SSL("localhost", bare.imap.tls_port, ssl_context=bare.client_context()) as imap,
+    ):
+        assert [name for name in imap.capabilities if name.startswith("AUTH=")] == []
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_it_offers_only_what_binds(strict: Servers, version: str) -> None:
+    context = tls_1_2(strict.client_context()) if version == "1.2" else strict.client_context()
+    with imaplib.IMAP4_SSL("localhost", strict.imap.tls_port, ssl_context=context) as imap:
+        offered = [name for name in imap.capabilities if name.startswith("AUTH=")]
+    assert len(offered) == 6
+    assert all(name.endswith("-PLUS") for name in offered)

@@ -286,6 +286,7 @@ def test_the_verifier_of_the_mail_servers_asks_it_first(endpoint: TokenEndpoint)
     )
     assert checks(sasl.CheckPassword("alice", sasl.Secret("wonderland"))) == sasl.Accepted("alice")
     assert set(checks.answers) == set(verifier.answers)
+    assert checks.hashes == verifier.hashes
     row = sasl.lookup("SCRAM-SHA-256")
     assert checks.options(row) == verifier.options(row) == {"decoy": verifier.decoy}
 

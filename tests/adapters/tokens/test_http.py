@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -10,6 +11,7 @@ import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -174,6 +176,36 @@ def test_a_secret_that_is_said_back_is_not_shown_unless_it_is_as_short_as_what_s
         Request(timeout=5.0)(server.url, method="POST", body=body, headers=FORM)
     assert (secret in str(caught.value)) is shown
     assert ("what is *** for" in str(caught.value)) is not shown
+
+
+GRANT = "1//0gAbCdEfGhIjKlMnOpQrStUvWxYz-0123456789_x"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        GRANT[:-3],
+        GRANT[3:],
+        GRANT[5:17],
+        f"{GRANT[:20]}...{GRANT[-14:]}",
+        base64.b64encode(GRANT.encode()).decode(),
+        base64.b64encode(GRANT.encode()).decode()[8:40],
+        GRANT.encode().hex(),
+        GRANT.upper(),
+        quote_plus(GRANT),
+        base64.b64encode(f"grant_type=refresh_token&refresh_token={quote_plus(GRANT)}".encode()).decode(),
+    ],
+)
+def test_no_part_of_a_secret_that_is_said_back_is_shown_in_whatever_form(
+    scripted: Callable[..., Any], said: str
+) -> None:
+    server = scripted(reply({"error": "invalid_request", "error_description": f"what is {said}"}, 400))
+    body = f"grant_type=refresh_token&refresh_token={quote_plus(GRANT)}".encode()
+    with pytest.raises(sasl.TokenError) as caught:
+        Request(timeout=5.0)(server.url, method="POST", body=body, headers=FORM)
+    text = str(caught.value)
+    assert text.startswith("the token endpoint says no: invalid_request: what is ***")
+    assert not any(said[at : at + 12] in text for at in range(len(said) - 11))
 
 
 @pytest.mark.parametrize(("length", "whole"), [(199, True), (200, True), (201, False)])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sasl
+from sasl.adapters.tokens import _file
 from sasl.adapters.tokens import google as tokens
 
 from .test_google import outcomes, refused, user_credentials, value
@@ -61,6 +62,22 @@ def test_the_file_is_for_its_owner_only_and_nothing_is_left_beside_it(user_file:
     value(tokens.from_file(user_file))
     assert user_file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
+def test_a_file_that_everybody_can_read_is_told_of_once(
+    user_file: Path, caplog: pytest.LogCaptureFixture, *, mode: int, warned: bool
+) -> None:
+    user_file.chmod(mode)
+    value(tokens.from_file(user_file))
+    told = [record.getMessage() for record in caplog.records if record.name == "sasl"]
+    assert told == [f"everybody here can read {user_file}, which holds a secret of Google's"] * warned
+
+
+def test_a_file_that_is_gone_has_no_readers(user_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    user_file.unlink()
+    _file.warn_of_readers(user_file)
+    assert caplog.records == []
 
 
 def test_a_link_stays_a_link(user_file: Path, tmp_path: Path) -> None:

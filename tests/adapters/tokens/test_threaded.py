@@ -15,6 +15,8 @@ from sasl.adapters.session import with_new_token_async
 from sasl.adapters.tokens import google as tokens
 from sasl.adapters.tokens.threaded import Threaded
 
+from ...support.leaks import locals_of, seen
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -77,3 +79,26 @@ def test_who_waits_for_nothing_cannot_use_it(user_file: Path) -> None:
 def test_who_does_not_use_it_loads_no_asyncio() -> None:
     code = "import sys, sasl, sasl.adapters.tokens.google; sys.exit('asyncio' in sys.modules)"
     assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
+
+
+def test_a_task_that_is_cancelled_shows_no_token_in_its_frames() -> None:
+    asked = threading.Event()
+    go_on = threading.Event()
+
+    class Source:
+        def token(self, *, stale: str | None = None) -> sasl.AccessToken:
+            asked.set()
+            go_on.wait(5)
+            return sasl.AccessToken("new")
+
+    async def run() -> list[str]:
+        source = Threaded(Source())
+        task = asyncio.create_task(sasl.resolve_async(sasl.Bearer("alice", source), stale="ya29.a-stale-token"))
+        await asyncio.to_thread(asked.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        go_on.set()
+        return seen(locals_of(caught.value, everywhere=True), "ya29.a-stale-token")
+
+    assert asyncio.run(run()) == []

@@ -105,8 +105,8 @@ def test_a_bare_challenge_is_an_empty_one(protocol: Protocol) -> None:
     assert wire.receive(protocol.prefix.rstrip() + b"\r\n").octets != b"*\r\n"
 
 
-@pytest.mark.parametrize("end", [b"\r\n", b"\n", b""])
-def test_lines_may_come_with_or_without_their_end(protocol: Protocol, end: bytes) -> None:
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_lines_may_end_in_a_bare_lf(protocol: Protocol, end: bytes) -> None:
     wire = protocol.plain(initial_response=False)
     wire.command()
 
@@ -240,7 +240,7 @@ def test_after_cancelling_the_final_reply_is_read_and_the_cause_is_the_error(pro
 
     assert type(wire.error) is ProtocolError
     assert wire.error.mechanism == "PLAIN"
-    assert wire.error.server_text == wire.server_text == reply
+    assert (wire.error.server_text, wire.server_text) == ("!!!", reply)  # what was wrong, and the last word
     assert (wire.done, wire.cancelled, wire.must_close) == (True, False, False)
 
 
@@ -321,7 +321,7 @@ def test_the_longest_line_has_room_for_the_largest_challenge_and_what_stands_aro
     wire = protocol.plain()
     wire.command()
 
-    wire.receive(protocol.yes.rstrip().ljust(LONGEST_LINE))
+    wire.receive(protocol.yes.rstrip().ljust(LONGEST_LINE - 1) + b"\n")
 
     assert wire.error is None or protocol.name == "smtp"  # whose replies have a limit of their own
     assert len(b64encode(bytes(sasl.Limits().message))) + 1024 == LONGEST_LINE

@@ -25,6 +25,7 @@ from sasl.errors import (
     PolicyViolation,
     ProtocolError,
     SASLError,
+    ServerBusy,
     TemporaryFailure,
     UsageError,
 )
@@ -53,7 +54,7 @@ EXACTLY: dict[str, type[SASLError]] = {
     "imap_client-0005": AuthorizationFailed,  # [AUTHORIZATIONFAILED]
     "imap_client-0020": ConnectionLost,  # BYE
     "imap_client-0041": ConnectionLost,  # BYE
-    "smtp_client-0007": ConnectionLost,  # 421
+    "smtp_client-0007": ServerBusy,  # 421
     "smtp_client-0036": LimitExceeded,  # more than 12,288 octets of challenge
     "smtp_client-0040": MechanismUnavailable,  # nothing is offered
     "smtp_client-0041": MechanismUnavailable,  # nothing for a token

@@ -16,6 +16,7 @@ from sasl.errors import (
     LimitExceeded,
     ProtocolError,
     SASLError,
+    ServerBusy,
     ServerNotProven,
     TemporaryFailure,
     UsageError,
@@ -86,7 +87,7 @@ def test_imap_sees_the_end_in_an_untagged_response(form: type) -> None:
 
     wire.untagged(given(b"bye [UNAVAILABLE] restarting", form))
 
-    assert type(wire.error) is ConnectionLost
+    assert type(wire.error) is ServerBusy
     assert (wire.error.server_text, wire.error.response_code) == ("restarting", "UNAVAILABLE")
 
 
@@ -158,7 +159,7 @@ def test_smtp_takes_the_code_and_the_lines_without_it(form: type) -> None:
     assert line is not None
     assert line.octets == PLAIN
     assert (wire.error, wire.server_text, wire.code) == (None, "Welcome home \ufffd", 235)
-    assert wire.reply == "2.7.0 Welcome\n2.7.0 home \ufffd".encode()
+    assert wire.reply == b"2.7.0 Welcome\n2.7.0 home \xff"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_smtp_takes_the_code_and_the_lines_without_it(form: type) -> None:
     [
         (535, AuthenticationFailed, False),
         (454, TemporaryFailure, False),
-        (421, ConnectionLost, True),
+        (421, ServerBusy, True),
         (250, ProtocolError, True),
     ],
 )
@@ -181,9 +182,9 @@ def test_smtp_judges_a_reply_by_its_code(code: int, error: type[SASLError], *, c
 
 
 def test_a_challenge_of_several_lines_is_none() -> None:
-    wire = begun_smtp("LOGIN")
+    wire = begun_smtp("CRAM-MD5")
 
-    line = wire.replied(334, ["VXNlcm5hbWU6", "VXNlcm5hbWU6"])
+    line = wire.replied(334, ["PGFAYj4=", "PGFAYj4="])
 
     assert line is not None
     assert line.octets == b"*\r\n"

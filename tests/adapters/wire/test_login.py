@@ -41,11 +41,14 @@ def pop_wire(credentials: sasl.Password) -> pop.ClientWire:
 @pytest.mark.parametrize(
     ("authcid", "password", "line"),
     [
-        ("user", "secret", b'A1 LOGIN "user" "secret"'),
+        ("user", "secret", b'A1 LOGIN user "secret"'),
+        ("alice@mail.example", "x", b'A1 LOGIN alice@mail.example "x"'),  # as imaplib sends an atom
+        ("Nil", "x", b'A1 LOGIN "Nil" "x"'),
+        ("a%", "x", b'A1 LOGIN "a%" "x"'),
         ("a b", "x y", b'A1 LOGIN "a b" "x y"'),
         ('q"u', "back\\slash", b'A1 LOGIN "q\\"u" "back\\\\slash"'),
         ("{5}", "*", b'A1 LOGIN "{5}" "*"'),
-        ("u", "%(]", b'A1 LOGIN "u" "%(]"'),
+        ("u", "%(]", b'A1 LOGIN u "%(]"'),
     ],
 )
 def test_ascii_goes_as_quoted_strings_in_one_line(authcid: str, password: str, line: bytes) -> None:
@@ -62,7 +65,7 @@ def test_ascii_goes_as_quoted_strings_in_one_line(authcid: str, password: str, l
 @pytest.mark.parametrize(
     ("authcid", "password", "lines"),
     [
-        ("user", "pässword", [b'A1 LOGIN "user" {9}\r\n', "pässword\r\n".encode()]),
+        ("user", "pässword", [b"A1 LOGIN user {9}\r\n", "pässword\r\n".encode()]),
         ("üser", "secret", [b"A1 LOGIN {5}\r\n", 'üser "secret"\r\n'.encode()]),
         ("üser", "pässword", [b"A1 LOGIN {5}\r\n", "üser {9}\r\n".encode(), "pässword\r\n".encode()]),
     ],

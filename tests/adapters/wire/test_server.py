@@ -150,7 +150,7 @@ def test_a_mechanism_that_nobody_knows_is_unsupported(protocol: Protocol, name: 
 
 
 @pytest.mark.parametrize(
-    "name", ["PLA\u0131N", "\u017fCRAM", "X" * 21, "PLAIN\0", "*", "=", "PLAIN,XOAUTH2", "PLAIN\t", "os:system"]
+    "name", ["PLA\u0131N", "\u017fCRAM", "X" * 21, "PLAIN\0", "*", "=", "PLAIN,XOAUTH2", "os:system"]
 )
 def test_what_is_no_mechanism_name_is_malformed(protocol: Protocol, name: str) -> None:
     wire = protocol.server()
@@ -193,7 +193,7 @@ def test_a_session_that_is_authenticated_says_so_whatever_is_asked_for(protocol:
 
 
 @pytest.mark.parametrize(
-    "rest", ["", " ", "  PLAIN", " PLAIN ", " PLAIN  =", " PLAIN = =", " PLAIN AAAA AAAA", "PLAIN", " PLAIN\t="]
+    "rest", ["", " ", "  PLAIN", " PLAIN  =", " PLAIN = =", " PLAIN AAAA AAAA", "PLAIN", " PLAIN\t="]
 )
 def test_a_command_that_is_none_is_malformed(protocol: Protocol, rest: str) -> None:
     line = protocol.command("").rstrip() + rest.encode() + b"\r\n"
@@ -266,11 +266,17 @@ def test_an_equals_sign_is_an_empty_initial_response_and_none_is_none(protocol: 
     assert absent.receive(b"\r\n") == sasl.CheckCertificate(None, "")
 
 
-def test_a_space_without_an_argument_is_no_empty_initial_response(protocol: Protocol, mechanism: Any) -> None:
+@pytest.mark.parametrize("space", [b" ", b"  ", b"\t", b" \t "])
+def test_white_space_behind_a_command_is_nothing(protocol: Protocol, mechanism: Any, space: bytes) -> None:
     mechanism("X-EMPTY", server=nothing_or_more)
-    wire = protocol.server("X-EMPTY")
+    absent, empty = protocol.server("X-EMPTY"), protocol.server("X-EMPTY")
+    prompt, login = protocol.server("LOGIN"), protocol.server("PLAIN")
 
-    assert refusal(protocol, wire, wire.receive(protocol.command("X-EMPTY").rstrip() + b" \r\n")) == "malformed"
+    assert absent.receive(protocol.command("X-EMPTY").rstrip() + space + b"\r\n").octets == protocol.challenge()
+    assert empty.receive(protocol.command("X-EMPTY", b"=" + space)) == sasl.CheckCertificate(None, "")
+    assert prompt.receive(protocol.command("LOGIN").rstrip() + space + b"\r\n").octets.startswith(protocol.prefix)
+    command = protocol.command("PLAIN").rstrip() + b" AGEAYg==" + space + b"\r\n"
+    assert login.receive(command) == sasl.CheckPassword("a", sasl.Secret("b"))
 
 
 def test_an_equals_sign_is_no_response_to_a_challenge(protocol: Protocol, mechanism: Any) -> None:
@@ -279,6 +285,7 @@ def test_an_equals_sign_is_no_response_to_a_challenge(protocol: Protocol, mechan
     wire.receive(protocol.command("X-EMPTY"))
 
     assert refusal(protocol, wire, wire.receive(b"=\r\n")) == "malformed"
+    assert wire.result.reason == '"=" for an empty message stands behind a command only'
 
 
 BAD = [b"!!!", b"Zg", b"Zh==", b"AAA=BBB", b"====", b"Zg==\t", b" Zg==", b"Zg= =", b"\xff", b"Zg==="]
@@ -526,11 +533,11 @@ def log_in(
         ([SCRAM], SCRAM, BOUND.bindings, None),  # it says "y", and is right
         ([SCRAM, "SCRAM-SHA-1-PLUS", "X-UNKNOWN-PLUS"], SCRAM, BOUND.bindings, None),
         ([SCRAM, f"{SCRAM}-PLUS"], SCRAM, {}, None),
-        ([SCRAM, f"{SCRAM}-PLUS"], SCRAM, BOUND.bindings, "credentials"),  # somebody took it off the list
+        ([SCRAM, f"{SCRAM}-PLUS"], SCRAM, BOUND.bindings, "policy"),  # somebody took it off the list
         ([SCRAM, f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", BOUND.bindings, None),
         ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", BOUND.bindings, None),
-        ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", {"tls-exporter": b"x" * 32}, "credentials"),
-        ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", {"tls-unique": b"e" * 32}, "credentials"),
+        ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", {"tls-exporter": b"x" * 32}, "policy"),
+        ([f"{SCRAM}-PLUS"], f"{SCRAM}-PLUS", {"tls-unique": b"e" * 32}, "policy"),
     ],
 )
 def test_a_client_that_could_bind_is_refused_only_where_it_was_offered(

@@ -82,7 +82,7 @@ def test_a_real_token_is_sent_after_the_empty_challenge() -> None:
         (b"535 x", AuthenticationFailed, "credentials", "535"),
         (b"535", AuthenticationFailed, "credentials", "535"),
         (b"538 5.7.11 x", AuthenticationFailed, "policy", "538 5.7.11"),
-        (b"550 5.7.30 Basic authentication is not supported", AuthenticationFailed, "disabled", "550 5.7.30"),
+        (b"550 5.7.30 Basic authentication is not supported", AuthenticationFailed, "policy", "550 5.7.30"),
         (b"554 5.0.0 x", AuthenticationFailed, "policy", "554 5.0.0"),
         (b"555 5.5.2 x", AuthenticationFailed, "limit", "555 5.5.2"),
     ],
@@ -150,7 +150,7 @@ def test_a_421_is_a_lost_connection(code: bytes) -> None:
 
     wire.receive(code + b" try later\r\n")
 
-    assert type(wire.error) is ConnectionLost
+    assert type(wire.error) is sasl.ServerBusy
     assert (wire.error.response_code, wire.error.server_text, wire.must_close) == (code.decode(), "try later", True)
 
 
@@ -198,20 +198,25 @@ def test_a_reply_whose_lines_disagree_ends_it() -> None:
 def test_a_reply_may_have_64_kib() -> None:
     fitting, too_long = started(), started()
 
-    fitting.receive(b"535 ".ljust(65_536))
-    too_long.receive(b"535 ".ljust(65_537))
+    fitting.receive(b"535 ".ljust(65_535) + b"\n")
+    too_long.receive(b"535 ".ljust(65_536) + b"\n")
 
     assert type(fitting.error) is AuthenticationFailed
     assert type(too_long.error) is LimitExceeded
 
 
+def answering() -> Any:
+    yield None
+    yield sasl.Complete(b"answer")
+
+
 def test_a_challenge_may_have_12288_octets_of_base64() -> None:
-    fitting, too_long = (smtp.ClientWire(sasl.client("LOGIN", sasl.Password("user", "secret"))) for _ in range(2))
+    fitting, too_long = (smtp.ClientWire(sasl.ClientExchange("X", answering())) for _ in range(2))
     for wire in (fitting, too_long):
         wire.command()
 
-    assert fitting.receive(b"334 ".ljust(4 + 12_288, b"A")).octets != b"*\r\n"
-    assert too_long.receive(b"334 ".ljust(4 + 12_292, b"A")).octets == b"*\r\n"
+    assert fitting.receive(b"334 ".ljust(4 + 12_288, b"A") + b"\r\n").octets != b"*\r\n"
+    assert too_long.receive(b"334 ".ljust(4 + 12_292, b"A") + b"\r\n").octets == b"*\r\n"
 
 
 def test_before_the_verdict_there_is_no_code() -> None:
@@ -224,9 +229,9 @@ def test_a_reply_without_end_is_refused() -> None:
     wire = started()
 
     for _ in range(64):
-        wire.receive(b"235-".ljust(1024))
+        wire.receive(b"235-".ljust(1023) + b"\n")
     assert not wire.done
-    wire.receive(b"235")
+    wire.receive(b"235\n")
 
     assert type(wire.error) is LimitExceeded
     assert wire.must_close

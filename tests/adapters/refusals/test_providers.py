@@ -1,0 +1,89 @@
+"""What is known of providers: files of one form, each fact with its source, and the index that a login asks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+import sasl.adapters.providers
+import sasl.spec
+from sasl.adapters.providers import Profile, begin_with, profile, profiles
+
+FILES = sorted(
+    (path for path in files("sasl.adapters.providers").iterdir() if path.name.endswith(".json")),
+    key=lambda path: path.name,
+)
+SCHEMA = json.loads(files("sasl.spec").joinpath("schema/provider.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_file_has_the_form_of_its_schema(path) -> None:
+    errors = [
+        error.message[:200]
+        for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(json.loads(path.read_text("utf-8")))
+    ]
+    assert errors == []
+
+
+def test_the_schema_is_one_and_refuses_something() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert not jsonschema.Draft202012Validator(SCHEMA).is_valid({"name": "x"})
+
+
+@pytest.mark.parametrize("found", profiles(), ids=lambda found: found.name)
+def test_each_fact_has_a_source(found: Profile) -> None:
+    stated = {name for name in ("hosts", "begin_with", "password") if getattr(found, name)}
+    assert stated <= set(found.sources)
+    assert set(found.sources) <= {field.name for field in dataclasses.fields(found)}
+    if found.password_advice and not found.password:
+        assert "password_advice" in found.sources
+
+
+def test_there_is_a_profile_for_every_file() -> None:
+    assert len(profiles()) == len(FILES) > 10
+    hosts = [host for found in profiles() for host in found.hosts]
+    assert len(hosts) == len(set(hosts))
+
+
+def test_the_index_is_that_of_the_files() -> None:
+    wanted: dict[str, dict[str, str]] = {}
+    for found in profiles():
+        for service, mechanism in found.begin_with.items():
+            wanted.setdefault(service, {}).update(dict.fromkeys(found.hosts, mechanism))
+    assert wanted == sasl.adapters.providers._BEGIN_WITH
+
+
+@pytest.mark.parametrize(
+    "host", ["imap.mail.me.com", "IMAP.MAIL.ME.COM", "p04-imap.mail.me.com.", "imap.mail.icloud.com"]
+)
+def test_icloud_begins_with_the_command(host: str) -> None:
+    assert begin_with("imap", host) == "IMAP-LOGIN"
+    assert begin_with("smtp", host) is None
+
+
+@pytest.mark.parametrize("host", [None, "", ".", "example.com", "me.com.example.com", "notme.com", "com"])
+def test_elsewhere_the_strongest_is_begun_with(host: str | None) -> None:
+    assert begin_with("imap", host) is None
+
+
+def test_a_profile_is_that_of_the_nearest_domain() -> None:
+    assert profile("imap.gmail.com").name == "Gmail"
+    assert profile("outlook.office365.com").name == "Microsoft 365"
+    assert profile("imap-mail.outlook.com").name == "Outlook.com"
+    assert profile("mail.example.com") is None
+    assert profile(None) is None
+
+
+def test_to_ask_what_to_begin_with_reads_no_file() -> None:
+    code = (
+        "import sys; from sasl.adapters.providers import begin_with, profiles; begin_with('imap', 'imap.mail.me.com');"
+        "assert 'json' not in sys.modules and 'importlib.resources' not in sys.modules, sorted(sys.modules);"
+        "assert profiles.cache_info().currsize == 0"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
