@@ -209,11 +209,11 @@ def _spell(text: str) -> set[str]:
 
 
 def _misread(text: str, octets: bytes) -> set[str]:
-    """Return what a text beyond ASCII looks like in the wrong charset, and prepared (RFC 4013)."""
+    """Return what a text beyond ASCII looks like in the wrong charset, in capitals, and prepared (RFC 4013)."""
     from .prep import prepare_query
 
     prepared = prepare_query(text)
-    found = {octets.decode("latin-1")} | (set() if prepared is None else {prepared})
+    found = {octets.decode("latin-1"), text.upper()} | (set() if prepared is None else {prepared})
     try:
         found.add(text.encode("latin-1").decode("utf-8", "replace"))
     except UnicodeEncodeError:
@@ -242,12 +242,8 @@ def _replace(text: str, folded: str, form: str) -> tuple[str, str]:
 
 
 def scrubbed_code(code: str, secret: Secret) -> str:
-    """Return a server's response code as `scrubbed` does, with the secret in whatever case: protocols fold that.
-
-    A secret of less than 8 characters stands in a code by chance.
-    """
-    whole = secret.reveal().upper()
-    return code if len(whole) < _SHORTEST_IN_CODE else scrubbed(code, Secret(whole))
+    """Return a server's response code as `scrubbed` does. A secret of less than 8 characters stands there by chance."""
+    return code if len(secret.reveal().upper()) < _SHORTEST_IN_CODE else scrubbed(code, secret)
 
 
 def _parts(whole: str, size: int) -> frozenset[str]:

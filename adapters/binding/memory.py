@@ -62,10 +62,10 @@ class Memory:
                 if now - since < self._lasts:
                     return learned
                 del self._learned[account]
-            begun, turn = self._under_way.get(account, (None, []))
+            begun = self._under_way.get(account, (None,))[0]
             if begun is not None and now - begun < _PATIENCE:
                 return Attempt(self, account)
-            turn = []
+            turn: Turn = []
             self._under_way[account] = now, turn
             if len(self._under_way) > self._most:
                 del self._under_way[next(iter(self._under_way))]

@@ -47,16 +47,24 @@ def end_of_connection(text: str = "", response_code: str | None = None) -> Conne
     It is ServerBusy where that means "not now": 421, a response code like UNAVAILABLE, or a text that is known.
     """
     if not text and response_code is None:
-        return ConnectionLost("the server ended the connection")
+        return ConnectionLost(sentence_of_end(text))
     from ..refusals import classify
 
     protocol = "smtp" if (response_code or "")[:1].isdigit() else "imap"
     row = classify(protocol, text=text, code=response_code, phase="greeting")
     busy = row.kind == "unavailable"
-    said = f"the server ended the connection: {text}"
     return (ServerBusy if busy else ConnectionLost)(
-        said, server_text=text, response_code=response_code, kind="unavailable" if busy else None, refusal=row.id
+        sentence_of_end(text),
+        server_text=text,
+        response_code=response_code,
+        kind="unavailable" if busy else None,
+        refusal=row.id,
     )
+
+
+def sentence_of_end(said: str) -> str:
+    """Return what an error says of a server that ends the connection, with what the server says if it says anything."""
+    return f"the server ended the connection: {said}" if said else "the server ended the connection"
 
 
 def not_a_greeting(protocol: str, line: bytes) -> ProtocolError:

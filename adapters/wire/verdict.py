@@ -7,6 +7,7 @@ from sasl.typed import TYPE_CHECKING, final
 from sasl.value import value
 
 from ..refusals import classify
+from .text import sentence_of_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +59,8 @@ def refusal(
 ) -> SASLError:
     """Return the error for a server's no; `understood` is False for IMAP's BAD."""
     row = _row_for(exchange, protocol, text, code if understood else code or "BAD")
-    if _is_vague(row, code):
-        row = next((each for each in _rows_for(exchange, protocol, heard) if not _is_vague(each, None)), row)
+    if _tells_little(row, code):
+        row = next((each for each in _rows_for(exchange, protocol, heard) if not _tells_little(each, None)), row)
     said = join(heard, text)
     if not understood and exchange.revealed and exchange.explanation is None and row.kind in _NOT_UNDERSTOOD:
         why = f"the server did not understand: {said}"
@@ -76,10 +77,10 @@ def end(
     """
     refused = [each for each in heard if each.refuses]
     rows = _rows_for(exchange, protocol, refused)
-    told = next((each for each in rows if not _is_vague(each, None)), rows[0] if rows else None)
+    told = next((each for each in rows if not _tells_little(each, None)), rows[0] if rows else None)
     last = _row_for(exchange, protocol, text, code) if text or code else None
     said = join(heard, text)
-    if last is not None and (told is None or _is_vague(told, None)):
+    if last is not None and (told is None or _tells_little(told, None)):
         if last.kind == "unavailable" and (last.says or exchange.explanation is None):
             return _busy(last, said, code)
         if told is None and last.kind in _BY_GOODBYE and (last.says or last.codes) and code != "ALERT":
@@ -89,9 +90,8 @@ def end(
         return _busy(told, said, code) if told.kind == "unavailable" else _refuse(exchange, told, said, code)
     if exchange.explanation is not None:
         return _refuse(exchange, _row_of_challenge(exchange.explanation, protocol), said, code)
-    why = f"the server ended the connection: {said}" if said else "the server ended the connection"
     by_phase = "closed-after" if exchange.revealed else "closed-before"
-    return ConnectionLost(why, server_text=said, response_code=code, refusal=by_phase)
+    return ConnectionLost(sentence_of_end(said), server_text=said, response_code=code, refusal=by_phase)
 
 
 def known(protocol: str, text: str) -> str | None:
@@ -107,7 +107,7 @@ def _refuse(exchange: ClientExchange, row: Row, said: str, code: str | None) -> 
 
 
 def _busy(row: Row, said: str, code: str | None) -> ServerBusy:
-    why = f"the server ended the connection: {said}"
+    why = sentence_of_end(said)
     return ServerBusy(why, server_text=said, response_code=code, kind="unavailable", refusal=row.id)
 
 
@@ -134,6 +134,6 @@ def _row_of_challenge(told: ErrorAnswer, protocol: str) -> Row:
     return classify(protocol, code=words, phase="after", kind=told.kind or "credentials")
 
 
-def _is_vague(row: Row, code: str | None) -> bool:
+def _tells_little(row: Row, code: str | None) -> bool:
     """Whether a row says no more than that there was a no, so that what was said before tells more."""
     return row.is_general and (not row.codes or code in ("ALERT", "BAD") or row.codes in (("ALERT",), ("BAD",)))

@@ -255,6 +255,7 @@ def test_a_text_of_suspicious_words_is_looked_up_in_parts_that_were_collected_on
         ("CORRECT-HORSE", "Correct-Horse", "***"),
         ("X/CORRECT-HORSE-BATTERY", "correct-horse-battery-staple", "X/***"),
         ("HUNTER22", "hunter22", "***"),
+        ("STRASSE1234", "stra\u00dfe1234", "***"),
         ("HUNTER2", "hunter2", "HUNTER2"),
         ("AUTHENTICATIONFAILED", "fail", "AUTHENTICATIONFAILED"),
     ],
