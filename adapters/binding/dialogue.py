@@ -62,7 +62,6 @@ class Dialogue:
         self.hint = ""
         self._send = send
         self._unasked = unasked
-        self._wires: list[Any] = []
         self._shows = [] if show is None else [show]
         logging = sys.modules.get("logging")  # who has not imported it listens to nothing
         if logging is not None and (logger := logging.getLogger("sasl")).isEnabledFor(logging.DEBUG):
@@ -88,20 +87,17 @@ class Dialogue:
 
     def scrub(self, text: str) -> str:
         """Return a text without the credentials that have left, as they are and as they were sent."""
-        for wire in self._wires:
-            text = wire.scrub(text)
-        return text
+        return text if self.wire is None else self.wire.scrub(text)
 
     def hold(self, wire: Wire) -> Steps[None]:
         """Run a wire to its end, raise its error if it has one, close the connection if nothing else can follow.
 
         Raises UsageError before anything is sent if the credentials cannot be used.
         """
+        if self.wire is not None:
+            wire.hide(self.wire)
         self.wire = wire
         self.refused = ""
-        for former in self._wires:
-            wire.hide(former)
-        self._wires.append(wire)
         line: Line | None = wire.command()
         try:
             while not wire.done:

@@ -19,6 +19,7 @@ from sasl.value import replace, value
 from ..refusals import protocol_of
 from ..wire.imap import grammar as imap
 from ..wire.pop import grammar as pop
+from ..wire.smtp import grammar as smtp
 from ..wire.text import one_line, text_of
 from .certificate import read_certificate
 from .connection import connect, errors_of, library_for, start_tls, tls_facts
@@ -26,7 +27,7 @@ from .exits import OtherProtocol, Untrusted
 from .watched import Hearing, watched_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ..binding.login import Offer
     from .certificate import Certificate
@@ -37,6 +38,13 @@ _log: Final = logging.getLogger("sasl")
 _SECOND_LOOK: Final = 2.0  # seconds for a connection that only finds out why the first one failed
 _LONGEST_LINE: Final = 200  # characters of it that are shown
 NAMES: Final[Mapping[str, str]] = {"imap": "IMAP", "pop": "POP3", "smtp": "SMTP"}
+
+_MECHANISMS: Final[Mapping[str, Callable[[tuple[str, ...]], list[str]]]] = {
+    "imap": imap.mechanisms,
+    "pop": pop.mechanisms,
+    "smtp": smtp.mechanisms,
+}
+"""How each protocol's mechanisms are read out of what a server says that it can do."""
 
 
 @final
@@ -148,15 +156,6 @@ def _said(protocol: str, conn: Any) -> tuple[str, ...]:
     return tuple(f"{name} {words}".rstrip().upper() for name, words in kept.items())
 
 
-def _mechanisms(protocol: str, capabilities: tuple[str, ...]) -> list[str]:
-    if protocol == "imap":
-        return imap.mechanisms(capabilities)
-    if protocol == "pop":
-        return pop.mechanisms(capabilities)
-    auth = next((words for name, *words in map(str.split, capabilities) if name == "AUTH"), [])
-    return list(dict.fromkeys(auth))
-
-
 def _look(
     library: AnyLibrary, conn: Any, offer: Offer, hearing: Hearing, *, before: tuple[str, ...] | None, begun: float
 ) -> Look:
@@ -167,7 +166,7 @@ def _look(
         read_certificate(sock.getpeercert(binary_form=True)) if isinstance(sock, ssl.SSLSocket) else None,
         before,
         tuple(printable(each) for each in offer.capabilities),
-        tuple(printable(each) for each in _mechanisms(library.service, offer.capabilities)),
+        tuple(printable(each) for each in dict.fromkeys(_MECHANISMS[library.service](offer.capabilities))),
         round((monotonic() - begun) * 1000),
     )
 
