@@ -9,6 +9,8 @@ Whoever has another way to tls-exporter gives it to `bindings`, or puts {"tls-ex
 
 from __future__ import annotations
 
+from ssl import CERT_NONE, CERT_REQUIRED
+
 from sasl.channel import END_POINT
 from sasl.errors import UsageError
 from sasl.typed import TYPE_CHECKING
@@ -25,6 +27,7 @@ UNIQUE: Final = "tls-unique"
 _LABEL: Final = "EXPORTER-Channel-Binding"  # RFC 9266 section 2
 _LENGTH: Final = 32  # octets
 _BEFORE_1_3: Final = ("TLSv1", "TLSv1.1", "TLSv1.2")
+_VERIFY_PEER: Final = 1  # OpenSSL's SSL_VERIFY_PEER
 _VERSIONS: Final = (*_BEFORE_1_3, "TLSv1.3")
 
 
@@ -37,9 +40,10 @@ def bindings(
 ) -> dict[str, bytes]:
     """Return the octets for each channel-binding type that a connection has, the preferred one first.
 
-    `tls` is an `ssl.SSLSocket`, an `ssl.SSLObject` or a `Connection` of pyOpenSSL, after its handshake; before it, and
-    after the end, there are none. `certificate` is the server's, in DER: a server has to give its own
-    (`server_side=True`), a client's default is the one that it was shown.
+    `tls` is an `ssl.SSLSocket` (gevent's, too), an `ssl.SSLObject` (which a transport of asyncio's and a stream of
+    anyio's have: "ssl_object"), an `SSLStream` of trio's or a `Connection` of pyOpenSSL, after its handshake; before
+    it (where trio raises NeedHandshakeError), and after the end, there are none. `certificate` is the server's, in DER:
+    a server has to give its own (`server_side=True`), a client's default is the one that it was shown.
     `exporter` is called with a label (RFC 9266 section 2) and a number of octets and returns so many, exported for an
     empty context. Below TLS 1.3 it is for whoever knows that the extended master secret (RFC 7627) is in force.
 
@@ -57,7 +61,7 @@ def bindings(
         found[EXPORTER] = exporter(_LABEL, _LENGTH)
     elif pyopenssl and version not in _BEFORE_1_3:
         found[EXPORTER] = _export(tls)
-    if not pyopenssl and default_of(tls) is not None:
+    if not pyopenssl and default_of(tls) == UNIQUE:
         found[UNIQUE] = tls.get_channel_binding(UNIQUE)
     if certificate is None and not server_side:
         certificate = _certificate_from_pyopenssl(tls) if pyopenssl else tls.getpeercert(binary_form=True)
@@ -74,15 +78,39 @@ def version_of(tls: Any) -> str | None:
     ask = getattr(tls, "get_protocol_version_name" if _is_pyopenssl(tls) else "version", None)
     if ask is None:
         raise UsageError(f"{type(tls).__name__} is no TLS connection: it has no version()")
+    if _is_pyopenssl(tls) and tls.get_cipher_name() is None:  # it names one before its handshake as well
+        return None
     version: str | None = ask()
     return version
 
 
-def default_of(tls: Any) -> str | None:
-    """Return the type that is the default for the TLS version of a connection of `ssl`, if it is at hand.
+def tls_version(connection: Any) -> str | None:
+    """Return the TLS version that a connection speaks; None for one without TLS, or before its handshake.
 
-    That is tls-unique before TLS 1.3; after it, ssl has no default.
+    What has a version() and no channel binding to go with it may be anything: it is taken for one without TLS.
     """
+    try:
+        known = _is_pyopenssl(connection) or hasattr(connection, "get_channel_binding")
+        version = version_of(connection) if known else None
+    except Exception:  # UsageError; what a library has against a question before the handshake
+        return None
+    return version if version in _VERSIONS else None
+
+
+def checks_certificate(tls: Any) -> bool:
+    """Whether the context of a TLS connection checks the peer's certificate; what cannot be seen does not."""
+    if _is_pyopenssl(tls):
+        return bool(tls.get_verify_mode() & _VERIFY_PEER)  # a connection may override its context
+    return getattr(getattr(tls, "context", None), "verify_mode", CERT_NONE) is CERT_REQUIRED
+
+
+def default_of(tls: Any) -> str | None:
+    """Return the type that is the default for the TLS version of a connection, if it is at hand.
+
+    That is tls-unique before TLS 1.3, which pyOpenSSL does not have, and tls-exporter after it, which ssl does not.
+    """
+    if _is_pyopenssl(tls):
+        return EXPORTER if version_of(tls) == "TLSv1.3" else None
     fits = tls.version() in _BEFORE_1_3 and not tls.session_reused  # under 1.3 Python returns octets as well
     return UNIQUE if fits and tls.get_channel_binding(UNIQUE) else None
 

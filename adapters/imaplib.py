@@ -27,21 +27,22 @@ from sasl.typed import TYPE_CHECKING
 from .binding import (
     Binding,
     Callback,
+    Family,
     Library,
     LibraryError,
     Offer,
     begin_tls,
     callback_script,
-    describe,
-    is_gone,
+    channel,
     speak,
 )
 from .binding.callback import is_client_first
 from .binding.clock import Flood, limit_time
 from .binding.connection import open_by_class
 from .binding.dialogue import Dialogue, quiet
-from .binding.errors import explain_foreign, is_parsers, tidied, translate
+from .binding.errors import explain_foreign, is_parsers, tidied
 from .binding.given import credentials_of, type_of, veil, veil_password
+from .binding.gone import is_gone_below
 from .binding.tls import NOT_OFFERED, client_context, has_unread, hint_at_tls, no_tls
 from .wire.imap import ClientWire, choose, client_wire, greeting
 from .wire.text import end_of_connection, not_a_greeting, one_line
@@ -52,11 +53,9 @@ if TYPE_CHECKING:
     from typing import Any, Final, Literal, NoReturn, TypeAlias
 
     from sasl.credentials import Credentials, Token
-    from sasl.policy import Choice
     from sasl.steps import ClientSteps
 
     from .binding.callback import Respond
-    from .binding.errors import Family
     from .binding.tls import Path
 
     Answer: TypeAlias = tuple[Literal["OK"], list[bytes]]
@@ -67,7 +66,15 @@ _UNDER_TLS: Final = ("TLS session already established",)
 """What imaplib says to a second starttls(), though nothing is lost."""
 _LOGGED_OUT: Final = re.compile(r"command \S+ illegal in state LOGOUT, only allowed in states .*")
 _NOT_UNDERSTOOD: Final = re.compile(r"unexpected (?:tagged )?response: ")
-_OURS: Final[Family] = {}
+
+
+def text_of_refusal(error: SASLError, dialogue: Dialogue) -> tuple[str, ...] | None:
+    """Return what imaplib's own error for a refusal is made of: the text with the response code."""
+    refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure | errors.Cancelled)
+    return tuple(dialogue.refused.split(" ", 2)[2:]) or None if refused else None  # the text behind tag and NO
+
+
+_OURS: Final = Family(text_of_refusal)
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -78,7 +85,7 @@ def is_session_lost(error: BaseException) -> bool:
     as well, and for a mailbox that has become read-only.
     """
     if isinstance(error, SASLError) or not isinstance(error, imaplib.IMAP4.error):
-        return is_gone(error)
+        return is_gone_below(error)
     if isinstance(error, imaplib.IMAP4.abort):
         return not isinstance(error, imaplib.IMAP4.readonly) and error.args != _UNDER_TLS
     return _LOGGED_OUT.fullmatch(str(error)) is not None
@@ -120,7 +127,7 @@ class IMAP4(imaplib.IMAP4):
                 return
             greeting = self._allowance.last
             _close(self)
-        raise translate(failure or not_a_greeting("IMAP", greeting), _OURS)
+        raise _OURS.translate(failure or not_a_greeting("IMAP", greeting))
 
     def _meant_another(self, error: Exception) -> bool:
         """Whether imaplib does not understand the server's first line, and no client of IMAP would."""
@@ -311,24 +318,15 @@ def _offer(conn: imaplib.IMAP4, dialogue: Dialogue) -> Offer:
     said = conn.capabilities
     if "STARTTLS" in said:
         hint_at_tls(dialogue, conn)
-
-    def wire(choice: Choice, credentials: Credentials, **options: Any) -> ClientWire:
-        tag = f"S{os.urandom(8).hex()}"  # of each command its own: a second reply to the first is none to the next
-        return client_wire(choice, credentials, tag=tag, capabilities=said, **options)
-
-    return Offer(partial(choose, said), wire, tuple(said))
+    return Offer(partial(choose, said), partial(client_wire, capabilities=said), tuple(said))
 
 
 def _finish(conn: imaplib.IMAP4, dialogue: Dialogue) -> Answer:
     text = dialogue.last.rstrip(b"\r\n").split(b" ", 2)[2:]
-    conn.capabilities = _capabilities(conn, dialogue.wire.capabilities)
+    named = dialogue.wire.capabilities  # with the yes
+    conn.capabilities = ask_capabilities(conn) if named is None else tuple(map(str.upper, named))
     conn.state = "AUTH"
     return "OK", text or [b""]
-
-
-def _arguments(dialogue: Dialogue, error: SASLError) -> tuple[str, ...] | None:
-    refused = isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure | errors.Cancelled)
-    return tuple(dialogue.refused.split(" ", 2)[2:]) or None if refused else None  # the text behind tag and NO
 
 
 @tidied
@@ -359,22 +357,20 @@ def _leftover(conn: imaplib.IMAP4) -> bool:
     return any(getattr(conn, "_readbuf", ())) or has_unread(conn)  # Python 3.14 and later read without conn.file
 
 
-def _capabilities(conn: imaplib.IMAP4, names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return what the server can do after the login: what it named with its yes, or else asked again."""
-    lost = None
-    if names is None:
-        names = ()
-        conn.untagged_responses.pop("CAPABILITY", None)  # of before
-        try:
-            status, data = conn.capability()
-            names = tuple((data[-1] or b"").decode("ascii", "replace").split()) if status == "OK" else ()
-        except conn.abort as error:
-            lost = str(error)
-        except conn.error:
-            pass  # it logs in and does not know CAPABILITY
+def ask_capabilities(conn: imaplib.IMAP4) -> tuple[str, ...]:
+    """Ask the server what it can do; return () if it does not say. Raises ConnectionLost."""
+    lost, names = None, ""
+    conn.untagged_responses.pop("CAPABILITY", None)  # of before
+    try:
+        status, data = conn.capability()
+        names = (data[-1] or b"").decode("ascii", "replace") if status == "OK" else ""
+    except conn.abort as error:
+        lost = str(error)
+    except conn.error:
+        pass  # it logs in and does not know CAPABILITY
     if lost is not None:
-        raise ConnectionLost(f"the connection ended right after the login: {lost}")
-    return tuple(map(str.upper, names))
+        raise ConnectionLost(f"the connection ended when the server was asked for its capabilities: {lost}")
+    return tuple(names.upper().split())
 
 
 def _readline(conn: imaplib.IMAP4) -> bytes:
@@ -393,15 +389,14 @@ LIBRARY: Final[Library[imaplib.IMAP4, Answer]] = Library(
     open=partial(open_by_class, classes=(IMAP4, IMAP4_SSL), context="ssl_context"),
     offers_tls=_offers_tls,
     start_tls=lambda conn, context: conn.starttls(context),
-    channel=lambda conn: describe(conn.sock, "imap", conn.host, conn.port),
+    channel=lambda conn: channel(conn.sock, service="imap", host=conn.host, port=conn.port),
     dialogue=_dialogue,
     check=_check,
     offer=_offer,
     finish=_finish,
-    arguments=_arguments,
     explain=_explain,
     leave=methodcaller("logout"),
     close=_close,
-    mute=partial(quiet, level="debug"),
+    reserve=partial(quiet, level="debug"),
 )
 authenticate: Final = Binding(LIBRARY).authenticate

@@ -11,7 +11,6 @@ the greeting has a usable timestamp.
 from __future__ import annotations
 
 import poplib
-import re
 import ssl
 import sys
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -29,14 +28,14 @@ from sasl.typed import TYPE_CHECKING, cast
 from .binding import (
     Binding,
     Callback,
+    Family,
     Library,
     LibraryError,
     Offer,
     auth,
     begin_tls,
     callback_script,
-    describe,
-    is_gone,
+    channel,
     speak,
 )
 from .binding.clock import limit_time
@@ -44,10 +43,11 @@ from .binding.connection import GLOBAL_TIMEOUT, close, open_by_class
 from .binding.dialogue import READ, Dialogue, print_debug
 from .binding.errors import tidied, unasked_error
 from .binding.given import credentials_of, type_of, veil, veil_password
+from .binding.gone import is_gone_below
 from .binding.tls import client_context, hint_at_tls, no_tls, read_ahead
 from .wire.pop import APOP, CapaWire, ClientWire, choose, client_wire, pass_wire, user_wire
-from .wire.pop.grammar import refusal
-from .wire.text import end_of_connection, octets_of, one_line, text_of
+from .wire.pop.grammar import farewell, is_farewell
+from .wire.text import end_of_connection, octets_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,18 +57,19 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials, Token
 
     from .binding.callback import Respond
-    from .binding.errors import Family
     from .binding.tls import Path
 
 _EOF: Final = ("-ERR EOF",)
 """What poplib's error holds at the end of the connection; lines of a server are bytes."""
-_ENDS: Final = re.compile(
-    rb"-ERR (?:\[SYS/TEMP(?:/[^\]]*)?\] ?)?(?!\[).*"
-    rb"(?:session (?:\w+ ){0,2}(?:expired|invalid|ended|closed)|disconnect|inactiv|idle|time[d-]? ?out|shutting down)",
-    re.IGNORECASE,
-)
-"""How servers say that they end a session: Dovecot's "Disconnected for inactivity", "Server shutting down"; others'."""
-_OURS: Final[Family] = {}
+
+
+def _arguments(error: SASLError, dialogue: Dialogue) -> tuple[bytes | str] | None:
+    if dialogue.refused and isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
+        return (dialogue.refused.encode(),)
+    return _EOF if isinstance(error, ConnectionLost) else None
+
+
+_OURS: Final = Family(_arguments)
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -79,9 +80,9 @@ def is_session_lost(error: BaseException) -> bool:
     gets as well. Marks for deletion are gone with the session.
     """
     if isinstance(error, SASLError) or not isinstance(error, poplib.error_proto):
-        return is_gone(error)
+        return is_gone_below(error)
     said = error.args[0] if error.args else b""
-    return error.args == _EOF or (isinstance(said, bytes) and _ENDS.match(said) is not None)
+    return error.args == _EOF or (isinstance(said, bytes) and is_farewell(said))
 
 
 class POP3(poplib.POP3):
@@ -308,10 +309,7 @@ def _unasked(conn: poplib.POP3) -> SASLError | None:
     if not (said := read_ahead(conn)):
         return None
     line = said.partition(b"\n")[0].rstrip()
-    if not _ENDS.match(line):
-        return unasked_error(line)
-    code, *_, text = refusal(line[4:].strip())
-    return end_of_connection(one_line(text), code)
+    return farewell(line) or unasked_error(line)
 
 
 def _check(conn: poplib.POP3) -> None:
@@ -330,12 +328,6 @@ def _finish(_conn: poplib.POP3, dialogue: Dialogue) -> bytes:
     return dialogue.last.rstrip(b"\r\n")
 
 
-def _arguments(dialogue: Dialogue, error: SASLError) -> tuple[bytes | str] | None:
-    if dialogue.refused and isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
-        return (dialogue.refused.encode(),)
-    return _EOF if isinstance(error, ConnectionLost) else None
-
-
 @tidied
 def _explain(error: Exception) -> SASLError | None:
     if not isinstance(error, poplib.error_proto):
@@ -352,12 +344,7 @@ def _explain(error: Exception) -> SASLError | None:
 def _capabilities(dialogue: Dialogue) -> list[str]:
     """Ask for the capabilities. poplib's capa() takes a cut connection for a server that does not know CAPA."""
     wire = CapaWire()
-    dialogue.send(wire.command())
-    while not wire.done:
-        wire.receive(dialogue.take(dialogue.readline()))
-    if wire.error is not None:
-        dialogue.close()
-        raise wire.error
+    dialogue.ask(wire)
     return wire.capabilities
 
 
@@ -372,15 +359,14 @@ LIBRARY: Final[Library[poplib.POP3, bytes]] = Library(
     open=partial(open_by_class, classes=(POP3, POP3_SSL)),
     offers_tls=_offers_tls,
     start_tls=lambda conn, context: conn.stls(context),
-    channel=lambda conn: describe(conn.sock, "pop", conn.host, conn.port),
+    channel=lambda conn: channel(conn.sock, service="pop", host=conn.host, port=conn.port),
     dialogue=_dialogue,
     check=_check,
     offer=_offer,
     finish=_finish,
-    arguments=_arguments,
     explain=_explain,
     leave=methodcaller("quit"),
     close=close,
-    mute=nullcontext,  # no line goes through what poplib would show
+    reserve=nullcontext,  # no line goes through what poplib would show
 )
 authenticate: Final = Binding(LIBRARY).authenticate

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 from sasl.credentials import Bearer, is_credentials
@@ -19,12 +20,15 @@ from sasl.errors import AuthenticationFailed, SASLError, TokenError, UsageError,
 from sasl.resolution import resolve, resolve_async
 from sasl.secret import Secret
 
+from .binding import perform, perform_async
 from .binding.given import type_of, veil
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from sasl.credentials import Credentials
+
+    from .binding.drive import Steps
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -104,23 +108,8 @@ def with_new_token(credentials: Credentials, attempt: Callable[[Credentials], T]
     TokenError where it says what helps (`retryable`, `needs_user`), and the refusal where it does not, or where the
     source has nothing newer than what was refused. The other one is its `__cause__`.
     """
-    if not isinstance(credentials, Bearer):
-        return attempt(credentials)
-    ready = resolve(credentials)
-    try:
-        return attempt(ready)
-    except AuthenticationFailed as error:
-        if not error.new_token_may_help:
-            raise
-        refusal = error
-    newer: Bearer | SASLError
-    try:
-        newer = resolve(credentials, stale=_token(ready))
-    except TokenError as error:
-        newer = _instead(error, refusal)
-    if isinstance(newer, SASLError):
-        raise newer
-    return attempt(newer)
+    result: T = perform(_attempts(credentials, attempt, resolve))
+    return result
 
 
 async def with_new_token_async(credentials: Credentials, attempt: Callable[[Credentials], Awaitable[T]]) -> T:
@@ -128,23 +117,27 @@ async def with_new_token_async(credentials: Credentials, attempt: Callable[[Cred
 
     One that is not is asked in the event loop, which stands still until it answers: see `resolve_async`.
     """
-    if not isinstance(credentials, Bearer):
-        return await attempt(credentials)
-    ready = await resolve_async(credentials)
+    result: T = await perform_async(_attempts(credentials, attempt, resolve_async))
+    return result
+
+
+def _attempts(credentials: Credentials, attempt: Callable[[Credentials], Any], ask: Callable[..., Any]) -> Steps[Any]:
+    """Return the steps of one attempt to log in, or of two; `ask` resolves credentials."""
+    ready = yield partial(ask, credentials)
     try:
-        return await attempt(ready)
+        return (yield partial(attempt, ready))
     except AuthenticationFailed as error:
-        if not error.new_token_may_help:
+        if not (isinstance(credentials, Bearer) and error.new_token_may_help):
             raise
         refusal = error
     newer: Bearer | SASLError
     try:
-        newer = await resolve_async(credentials, stale=_token(ready))
+        newer = yield partial(ask, credentials, stale=_token(ready))
     except TokenError as error:
         newer = _instead(error, refusal)
     if isinstance(newer, SASLError):
         raise newer
-    return await attempt(newer)
+    return (yield partial(attempt, newer))
 
 
 def _token(ready: Bearer) -> Secret:

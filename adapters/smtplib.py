@@ -23,24 +23,25 @@ from sasl.typed import TYPE_CHECKING, cast
 from .binding import (
     Binding,
     Callback,
+    Family,
     Library,
     LibraryError,
     Offer,
     begin_tls,
     callback_script,
-    describe,
-    is_gone,
+    channel,
     speak,
 )
 from .binding.clock import Flood, limit_time
 from .binding.connection import GLOBAL_TIMEOUT, close, open_by_class
 from .binding.dialogue import READ, Dialogue, quiet
-from .binding.errors import tidied, timeout_error, translate, unasked_error
+from .binding.errors import tidied, timeout_error, unasked_error
 from .binding.given import credentials_of, type_of, veil, veil_password
+from .binding.gone import is_gone_below
 from .binding.tls import NOT_OFFERED, client_context, hint_at_tls, no_tls, read_ahead
 from .wire.smtp import ClientWire, client_wire
-from .wire.smtp.grammar import text_of_lines
-from .wire.text import end_of_connection, one_line
+from .wire.smtp.grammar import ends_session, farewell
+from .wire.text import end_of_connection, octets_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from sasl.credentials import Credentials, Token
     from sasl.steps import ClientSteps
 
-    from .binding.errors import Family
     from .binding.tls import Path
 
     AuthObject: TypeAlias = Callable[..., bytes | str | None]
@@ -60,7 +60,17 @@ Reply: TypeAlias = tuple[int, bytes]
 
 _MYSELF: Final = "[127.0.0.1]"
 """smtplib would ask the name service for this machine's name, which takes long."""
-_OURS: Final[Family] = {}
+
+
+def _arguments(error: SASLError, dialogue: Dialogue) -> Reply | None:
+    if not isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
+        return None
+    if dialogue.wire is None:  # to EHLO, or to STARTTLS
+        return int((error.response_code or "-1")[:3]), error.server_text.encode()
+    return dialogue.wire.code or -1, dialogue.wire.reply
+
+
+_OURS: Final = Family(_arguments)
 
 
 def is_session_lost(error: BaseException) -> bool:
@@ -71,7 +81,7 @@ def is_session_lost(error: BaseException) -> bool:
     a new connection gets as well. If it came in answer to DATA, the message may have been taken.
     """
     if isinstance(error, SASLError) or not isinstance(error, smtplib.SMTPException):
-        return is_gone(error)
+        return is_gone_below(error)
     replies: list[tuple[int, bytes | str]]
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         replies = [*error.recipients.values()]
@@ -79,13 +89,9 @@ def is_session_lost(error: BaseException) -> bool:
         replies = [(error.smtp_code, error.smtp_error)]
     else:
         return isinstance(error, smtplib.SMTPServerDisconnected)
-    at_login = isinstance(error, smtplib.SMTPAuthenticationError)
-    return any(code == 421 or (code == 530 and not at_login and not _wants_tls(text)) for code, text in replies)
-
-
-def _wants_tls(text: bytes | str) -> bool:
-    """Whether a 530 is about TLS (RFC 3207 section 4), not about a login."""
-    return "STARTTLS" in (text if isinstance(text, str) else text.decode("utf-8", "replace")).upper()
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return error.smtp_code == 421
+    return any(ends_session(code, text_of(octets_of(said))) for code, said in replies)
 
 
 class SMTP(smtplib.SMTP):
@@ -190,7 +196,7 @@ class SMTP(smtplib.SMTP):
         except Flood as error:
             failure = error
         self.close()
-        raise translate(failure, _OURS)
+        raise _OURS.translate(failure)
 
     def _explain_tls(self, error: Exception, _begun: bool) -> SASLError | None:  # noqa: FBT001 -- of begin_tls()
         """Return what an error of smtplib's starttls() is."""
@@ -242,18 +248,9 @@ class LMTP(SMTP, smtplib.LMTP):
     """
 
 
-class _WithReply(LibraryError):
-    """An error with the server's reply, as SMTPResponseException has it; the code is -1 if there was none."""
-
-    smtp_error: bytes | str
-
-    def __init__(self, code: int, reply: bytes, *, origin: SASLError | None = None) -> None:
-        super().__init__(code, reply, origin=origin)
-        self.smtp_code = code
-        self.smtp_error = reply
-
-
-class SMTPAuthenticationFailed(_WithReply, errors.AuthenticationFailed, smtplib.SMTPAuthenticationError, family=_OURS):
+class SMTPAuthenticationFailed(
+    LibraryError, errors.AuthenticationFailed, smtplib.SMTPAuthenticationError, family=_OURS
+):
     """The server said no to the credential."""
 
 
@@ -261,7 +258,7 @@ class SMTPAuthorizationFailed(errors.AuthorizationFailed, SMTPAuthenticationFail
     """The credential is good, but may not act as who was asked for."""
 
 
-class SMTPTemporaryFailure(_WithReply, errors.TemporaryFailure, smtplib.SMTPAuthenticationError, family=_OURS):
+class SMTPTemporaryFailure(LibraryError, errors.TemporaryFailure, smtplib.SMTPAuthenticationError, family=_OURS):
     """Try later, with the same credential. smtplib's error for 454 is SMTPAuthenticationError too."""
 
 
@@ -285,7 +282,7 @@ class SMTPTLSNotOffered(SMTPPolicyViolation, smtplib.SMTPNotSupportedError):
     """The server has no STARTTLS."""
 
 
-class SMTPTLSRefused(_WithReply, SMTPPolicyViolation, smtplib.SMTPResponseException):
+class SMTPTLSRefused(SMTPPolicyViolation, smtplib.SMTPResponseException):
     """The server's answer to STARTTLS is not 220."""
 
 
@@ -301,7 +298,7 @@ class SMTPLimitExceeded(errors.LimitExceeded, SMTPProtocolError, family=_OURS):
     """The server sent too much."""
 
 
-class SMTPHeloRefused(_WithReply, SMTPProtocolError, smtplib.SMTPHeloError):
+class SMTPHeloRefused(SMTPProtocolError, smtplib.SMTPHeloError):
     """The server refused EHLO and HELO."""
 
 
@@ -320,7 +317,7 @@ def _offers_tls(conn: smtplib.SMTP) -> bool:
 
 def _channel(conn: smtplib.SMTP) -> Channel:
     host = getattr(conn, "_host", None) or ""  # the host's name, perhaps with its port; nobody is meant to look
-    return describe(conn.sock, "smtp", host.partition(":")[0] if host.count(":") == 1 else host)
+    return channel(conn.sock, service="smtp", host=host.partition(":")[0] if host.count(":") == 1 else host)
 
 
 def _dialogue(conn: smtplib.SMTP) -> Dialogue:
@@ -334,10 +331,7 @@ def _unasked(conn: smtplib.SMTP) -> SASLError | None:
     if not (said := read_ahead(conn)):
         return None
     line = said.partition(b"\n")[0]
-    enhanced, text = text_of_lines([line.rstrip()[4:]])
-    if line[:3] != b"421":
-        return unasked_error(line)
-    return end_of_connection(one_line(text), f"421 {enhanced}" if enhanced else "421")
+    return farewell(line) or unasked_error(line)
 
 
 def _check(conn: smtplib.SMTP) -> None:
@@ -356,14 +350,6 @@ def _offer(conn: smtplib.SMTP, dialogue: Dialogue) -> Offer:
 
 def _finish(_conn: smtplib.SMTP, dialogue: Dialogue) -> Reply:
     return dialogue.wire.code, dialogue.wire.reply
-
-
-def _arguments(dialogue: Dialogue, error: SASLError) -> Reply | None:
-    if not isinstance(error, errors.AuthenticationFailed | errors.TemporaryFailure):
-        return None
-    if dialogue.wire is None:  # to EHLO, or to STARTTLS
-        return int((error.response_code or "-1")[:3]), error.server_text.encode()
-    return dialogue.wire.code or -1, dialogue.wire.reply
 
 
 @tidied
@@ -439,10 +425,9 @@ LIBRARY: Final[Library[smtplib.SMTP, Reply]] = Library(
     check=_check,
     offer=_offer,
     finish=_finish,
-    arguments=_arguments,
     explain=_explain,
     leave=methodcaller("quit"),
     close=close,
-    mute=partial(quiet, level="debuglevel"),
+    reserve=partial(quiet, level="debuglevel"),
 )
 authenticate: Final = Binding(LIBRARY).authenticate

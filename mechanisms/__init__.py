@@ -31,6 +31,7 @@ def _scram(name: str, rank: int, *, twin: str | None = None) -> Mechanism:
         twin=twin,
         asks=(FindKeys,),
         family="SCRAM",
+        derives=True,
     )
 
 

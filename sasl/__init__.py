@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         ClientSteps,
         Complete,
         ErrorAnswer,
+        Event,
         Failure,
         FindKeys,
         FindSecret,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         Record,
         Rejected,
         ServerSteps,
+        Settled,
         Success,
         Unavailable,
         Verified,
@@ -112,6 +114,8 @@ __all__ = [  # noqa: RUF022 -- by audience
     "offer",
     "server",
     "ServerExchange",
+    "Event",
+    "Settled",
     "settle",
     "settle_async",
     "Verifier",
@@ -168,8 +172,8 @@ _MODULES = {
     "settlement": "Verifier settle settle_async",
     "steps": (
         "KINDS Accepted Authorize Challenge CheckAnonymous CheckCertificate CheckPassword CheckToken ClientSteps "
-        "Complete ErrorAnswer Failure FindKeys FindSecret Harmless Options Question Record Rejected ServerSteps "
-        "Success Unavailable Verified ask"
+        "Complete ErrorAnswer Event Failure FindKeys FindSecret Harmless Options Question Record Rejected ServerSteps "
+        "Settled Success Unavailable Verified ask"
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -25,6 +25,7 @@ _TYPES: Final = (
     ("port", int | None),
     ("bindings", Mapping),
     ("tls_version", str | None),
+    ("checked", bool),
 )
 END_POINT: Final = "tls-server-end-point"
 """The type of channel binding that any TLS library has: the hash of the server's certificate (RFC 5929 section 4)."""
@@ -73,8 +74,8 @@ class Channel:
     """Describes the connection to `choose`, `offer`, `client` and `server`.
 
     Attributes:
-        tls: whether TLS is in force. Whether the certificate was checked is the TLS context's business, which a
-            connection does not tell; imaplib, poplib and smtplib check none unless they are given a context.
+        tls: whether TLS is in force, with a certificate that was checked or not, which `checked` tells: imaplib, poplib
+            and smtplib check none unless they are given a context.
         loopback: whether the peer is this machine.
         service: the protocol's service name: "imap", "pop", "smtp" (RFC 4422 section 4).
         host: the server's name as the client meant it, or None.
@@ -82,6 +83,7 @@ class Channel:
         bindings: channel-binding type to its octets, the preferred one first (RFC 5056); `LazyBindings` are not
             looked at before a mechanism does.
         tls_version: "TLSv1.3", ..., as `ssl.SSLSocket.version` names it, or None.
+        checked: whether the connection's TLS context checks the server's certificate; False where nobody told.
 
     Raises UsageError for a part of another type: what is nearly True is no TLS.
     """
@@ -93,6 +95,7 @@ class Channel:
     port: int | None = None
     bindings: Mapping[str, bytes] = field(default_factory=lambda: _NO_BINDINGS)
     tls_version: str | None = None
+    checked: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in _TYPES:
@@ -122,7 +125,7 @@ class Channel:
 
     def __reduce__(self) -> tuple[type[Channel], tuple[object, ...]]:
         bindings = dict(self.bindings)  # a mapping proxy is neither pickled nor copied
-        return type(self), (*self._parts(), bindings, self.tls_version)
+        return type(self), (*self._parts(), bindings, self.tls_version, self.checked)
 
     def __repr__(self) -> str:
         known = {} if isinstance(self.bindings, LazyBindings) else self.bindings  # printing fetches nothing

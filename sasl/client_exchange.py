@@ -36,6 +36,9 @@ class ClientExchange(Exchange):
 
     Call `start`, then `respond` for each challenge, then `succeed` or `fail` for the server's verdict.
     All raise UsageError for a call in the wrong state.
+
+    Attributes:
+        derives: whether `respond` may derive keys, which takes as long as the server wants it to: half a second, say.
     """
 
     __slots__ = (
@@ -49,6 +52,7 @@ class ClientExchange(Exchange):
         "_script",
         "_secret",
         "_token",
+        "derives",
     )
 
     def __init__(  # noqa: PLR0917 -- of `sasl.client`
@@ -59,6 +63,7 @@ class ClientExchange(Exchange):
         secret: Secret | None = None,
         token: bool = False,  # noqa: FBT001, FBT002 -- a call by keywords takes half as long again
         prompts: bool = False,  # noqa: FBT001, FBT002
+        derives: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self.name = name
         self.state = NEW
@@ -68,6 +73,7 @@ class ClientExchange(Exchange):
         self._secret = secret
         self._token = token
         self._prompts = prompts
+        self.derives = derives
         self._last: type = _NOTHING  # which kind of step came last: it tells what the server may say
         self._initial: bytes | None = None  # until the first challenge
         self._deferred: bytes | None = None  # the same, once it is known that it was not sent
@@ -174,6 +180,14 @@ class ClientExchange(Exchange):
             raise self._misuse("cancel()")
         if self.state is not FAILED:
             self._end_with(Cancelled("the exchange was cancelled"))
+
+    @property
+    def complete(self) -> bool:
+        """Whether a yes is allowed now: `succeed()` without data would take it.
+
+        For protocols without a message for the verdict (Kafka, D-Bus): who goes on then has logged in.
+        """
+        return self.state is OPEN and self._last is Complete and self._deferred is None
 
     @property
     def secret(self) -> Secret | None:

@@ -68,6 +68,8 @@ class Mechanism:
             them; after a refusal only one of another family may follow. By default the name: a family of its own.
         prompts: whether the server's challenges are prompts that clients need not read, as in LOGIN: one that is not
             base64 breaks no login.
+        derives: whether the client derives keys from the password, which takes as long as the server wants it to: the
+            drivers of asynchronous logins do that in a thread.
 
     Raises UsageError if the name is not one.
     """
@@ -87,6 +89,7 @@ class Mechanism:
     needs_tls: bool = False
     family: str = ""
     prompts: bool = False
+    derives: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", canonical(self.name))
@@ -246,7 +249,7 @@ def client(
     except Exception as error:
         failure = _unusable(row.name, error, mechanism_options)
     else:
-        return ClientExchange(row.name, steps, limits, secret, is_token, row.prompts)
+        return ClientExchange(row.name, steps, limits, secret, is_token, row.prompts, row.derives)
     raise failure
 
 

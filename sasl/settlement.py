@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from .server_exchange import ServerExchange
-    from .steps import Event
+    from .steps import Event, Settled
 
 Verifier: TypeAlias = Callable[[Question], "Any"]
 """question -> Accepted, Record, None, Rejected or Unavailable; NotImplemented for the default."""
 AsyncVerifier: TypeAlias = Callable[[Question], "Awaitable[Any] | Any"]
 
 
-def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
+def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Settled:
     """Answer questions until an event is none, and return that event.
 
     An exception of the verifier, and an answer that is none, is Unavailable; it is logged by its type and
@@ -41,7 +41,7 @@ def settle(exchange: ServerExchange, event: Event, verifier: Verifier) -> Event:
     return event
 
 
-async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVerifier) -> Event:
+async def settle_async(exchange: ServerExchange, event: Event, verifier: AsyncVerifier) -> Settled:
     """Like `settle`, for a verifier whose answers may have to be awaited."""
     while isinstance(event, Question):
         try:

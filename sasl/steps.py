@@ -387,4 +387,6 @@ class Failure:
     detail: Mapping[str, str] | None = None
 
 
-Event: TypeAlias = Challenge | Question | Success | Failure
+Settled: TypeAlias = Challenge | Success | Failure
+"""What a server exchange comes to once its questions are answered: something to send, or the end."""
+Event: TypeAlias = Question | Settled

@@ -227,7 +227,7 @@ class Refusal:
     Attributes:
         id: unique among them.
         source: where it was seen, or which rule it is of; "" where it varies another one.
-        protocol: "imap", "pop" or "smtp".
+        protocol: "imap", "pop", "smtp" or "sieve".
         mechanism: the mechanism or login command.
         initial: whether the client sends an initial response.
         server: what the server says to the command and to each response, without CRLF; "{tag}" is the command's.

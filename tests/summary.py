@@ -14,10 +14,13 @@ REQUIRED = ("3.11", "3.12", "3.13")
 LATER = ("3.14", "3.15")
 
 SERVERS = {
-    "Dovecot": ("dovecot", "dovecot-core dovecot-imapd dovecot-pop3d dovecot-submissiond"),
+    "Dovecot": ("dovecot", "dovecot-core dovecot-imapd dovecot-pop3d dovecot-submissiond dovecot-managesieved"),
     "Postfix": ("postconf", "postfix"),
     "curl": ("curl", "curl"),
     "GNU SASL": ("libgsasl", "libgsasl18"),
+    "PostgreSQL": ("psql", "postgresql"),
+    "OpenLDAP": ("slapd", "slapd"),
+    "Prosody": ("prosody", "prosody"),
 }
 """What other servers and clients are found by, and their Debian packages."""
 

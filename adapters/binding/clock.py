@@ -28,6 +28,9 @@ _PARTS: Final = ("sock", "file", "readfile")
 """Where connections of the standard library keep what they read from; `readfile` is IMAP4_stream's."""
 
 
+_NO_TIMEOUT: Final = "a time-out is a number of seconds, more than 0"
+
+
 class Flood(LimitExceeded):
     """The server sends more than `MOST_OCTETS` in one call: the connection is to be closed."""
 
@@ -66,6 +69,15 @@ def limit_time(conn: Any, timeout: float | None) -> Iterator[Allowance]:
             _set_back(sock, own)
 
 
+def deadline_of(timeout: float | None) -> Deadline | None:
+    """Return when a time-out is over that begins now; None for none. Raises UsageError for what is no time-out."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float) or not timeout > 0:  # NaN is not more than 0 either
+        raise UsageError(_NO_TIMEOUT)
+    return Deadline(timeout)
+
+
 def socket_of(sock: Any) -> Any:
     """Return the socket itself, which may be under a limit: TLS begins on no other."""
     return sock.inner if isinstance(sock, _Limited) else sock
@@ -81,26 +93,28 @@ class Allowance:
     """What is left of a call's time and octets.
 
     Attributes:
+        deadline: when the time is over; None where there is no limit in seconds.
         last: the last line that was read.
         left: octets.
         tick: lets a socket wait no longer than there is time, and raises TimeoutError once there is none; None where
             there is no limit in seconds.
     """
 
-    __slots__ = ("_deadline", "_each", "last", "left", "tick")
+    __slots__ = ("_each", "deadline", "last", "left", "tick")
 
     def __init__(self, timeout: float | None, own: float | None) -> None:
         self.left = MOST_OCTETS
         self.last = b""
         self.tick: Callable[[Any], None] | None = None
+        self.deadline: Deadline | None = None
         if each := timeout or own:
             self._each = each
-            self._deadline = Deadline(timeout or each * _PATIENCE)
+            self.deadline = Deadline(timeout or each * _PATIENCE)
             self.tick = self._look_at_the_clock
 
     def spare(self) -> float:
         """Return for how many seconds something else may be waited for: half of what is left, a minute if all is."""
-        return 60.0 if self.tick is None else self._deadline.left() / 2
+        return 60.0 if self.deadline is None else self.deadline.left() / 2
 
     def take(self, octets: T) -> T:
         """Count what was read, and return it. Raises Flood for too much."""
@@ -110,7 +124,8 @@ class Allowance:
         return octets
 
     def _look_at_the_clock(self, sock: Any) -> None:
-        sock.settimeout(min(self._deadline.wait(), self._each))
+        assert self.deadline is not None  # noqa: S101 -- for mypy: a clock to look at has one
+        sock.settimeout(min(self.deadline.wait(), self._each))
 
 
 class _Limited:
@@ -180,8 +195,9 @@ def _set(sock: socket | None, timeout: float) -> None:
     """Set a time-out. Raises UsageError for one that a connection cannot have."""
     if sock is None:
         raise UsageError("a connection without a socket has no time-out")
-    if not timeout > 0 or not _takes(sock, timeout):  # 0 would make it non-blocking; NaN is not more than 0 either
-        raise UsageError("a time-out is a number of seconds, more than 0")
+    deadline_of(timeout)
+    if not _takes(sock, timeout):
+        raise UsageError(_NO_TIMEOUT)
 
 
 def _takes(sock: socket, timeout: float) -> bool:

@@ -6,27 +6,32 @@ import sys
 from contextlib import contextmanager
 from functools import partial
 
-from sasl.errors import Cancelled, ConnectionLost, ProtocolError
+from sasl.errors import Cancelled, ConnectionLost, ProtocolError, is_interruption
 from sasl.typed import TYPE_CHECKING
 
 from ..wire.client import LONGEST_LINE
 from ..wire.text import one_line, text_of
 from .errors import timeout_error
+from .gone import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, Final, TypeAlias
+    from typing import Any, Final
 
     from sasl.errors import SASLError
 
-    from ..wire import imap, pop, smtp
-    from ..wire.line import Line
-    from .login import Steps
-
-    Wire: TypeAlias = imap.ClientWire | pop.ClientWire | smtp.ClientWire
+    from ..wire import Line, Wire
+    from ..wire.answer import Answer
+    from ..wire.pop import CapaWire
+    from ..wire.sieve import CapabilityWire
+    from .drive import Steps
 
 READ: Final = LONGEST_LINE + 1
 """Octets to read at most for one line: one more than a wire takes, so that it sees that there are too many."""
+
+
+class Work(partial):  # type: ignore[type-arg]  # it is none at run time
+    """A call that may compute for long and waits for nothing: no event loop should stand still for it."""
 
 
 class Dialogue:
@@ -35,6 +40,8 @@ class Dialogue:
     `send` writes octets at once, `readline` returns a line with its end (b"" at the end of the connection), `close`
     ends it and never fails; in an asynchronous library they return what is to be awaited. `show` takes each line as it
     may be shown, for the library's debug output; None if that is off. The logger `sasl` gets the same at DEBUG.
+    A library that has read the server's replies itself returns them from `readline`, and `receive(wire, reply)` tells
+    the wire of one: `lambda wire, reply: wire.replied(reply.code, reply.lines)`.
     `unasked` is called before a line is sent, and returns the error for what the server has said before it; None if it
     has said nothing. It is for protocols whose replies name no command: an early one would be the reply to the line.
 
@@ -51,8 +58,9 @@ class Dialogue:
         readline: Callable[[], Any],
         close: Callable[[], Any],
         *,
-        show: Callable[[str], object] | None,
+        show: Callable[[str], object] | None = None,
         unasked: Callable[[], SASLError | None] | None = None,
+        receive: Callable[[Any, Any], Line | None] | None = None,
     ) -> None:
         self.readline = readline
         self.close = close
@@ -62,6 +70,8 @@ class Dialogue:
         self.hint = ""
         self._send = send
         self._unasked = unasked
+        self._receive = receive
+        self._ended = False
         self._shows = [] if show is None else [show]
         logging = sys.modules.get("logging")  # who has not imported it listens to nothing
         if logging is not None and (logger := logging.getLogger("sasl")).isEnabledFor(logging.DEBUG):
@@ -85,9 +95,44 @@ class Dialogue:
             show(f"S: {shown(line) if shown else one_line(text_of(line))}")
         return line
 
+    def ask(self, wire: CapaWire | CapabilityWire) -> None:
+        """Ask the server of a synchronous library what it can do. Close the connection where it has no answer."""
+        self.send(wire.command())
+        while not wire.done:
+            wire.receive(self.take(self.readline()))
+        if wire.error is not None:
+            self.close()
+            raise wire.error
+
+    async def ask_async(self, wire: Any) -> None:
+        """Ask the server of an asynchronous library, as `ask` does."""
+        sent = self.send(wire.command())
+        if sent is not None:
+            await sent
+        await self.hear(wire)
+
+    async def hear(self, answer: Answer) -> None:
+        """Read an answer of the server of an asynchronous library. Close the connection where it is none."""
+        while not answer.done:
+            answer.receive(self.take(await self.readline()))
+        if answer.error is not None:
+            self.close()
+            raise answer.error
+
     def scrub(self, text: str) -> str:
         """Return a text without the credentials that have left, as they are and as they were sent."""
         return text if self.wire is None else self.wire.scrub(text)
+
+    def end(self) -> Steps[None]:
+        """Close the connection, once. What closing raises is worth less than what has led to it."""
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            yield self.close
+        except Exception as error:
+            if is_interruption(error):
+                raise
 
     def hold(self, wire: Wire) -> Steps[None]:
         """Run a wire to its end, raise its error if it has one, close the connection if nothing else can follow.
@@ -98,23 +143,28 @@ class Dialogue:
             wire.hide(self.wire)
         self.wire = wire
         self.refused = ""
+        receive = self._receive
         line: Line | None = wire.command()
         try:
             while not wire.done:
                 if line is not None:
                     yield partial(self.send, line)
-                line = wire.receive(self.take((yield self.readline), wire.shown))
+                said = yield self.readline
+                take = Work(receive, wire, said) if receive else Work(wire.receive, self.take(said, wire.shown))
+                line = (yield take) if wire.exchange.derives else take()
         except TimeoutError:
             wire.abandon(timeout_error())
         except (EOFError, OSError):
             wire.lost()
         except (ConnectionLost, ProtocolError) as error:  # of the connection's: a wire raises none
             wire.abandon(error)
-        except BaseException:
-            wire.abandon(Cancelled("the exchange was interrupted"))
-            raise
+        except BaseException as error:
+            if not is_gone(error):
+                wire.abandon(Cancelled("the exchange was interrupted"))
+                raise
+            wire.lost()
         if wire.must_close:
-            yield self.close
+            yield from self.end()
         elif wire.error is not None:
             self.refused = wire.shown(self.last)
         if wire.error is not None:

@@ -1,57 +1,49 @@
 """The one sequence of a login, for all libraries: steps that a driver performs.
 
-A step is a call that may have to wait: for a line, for a token. The driver for synchronous libraries makes it
-(`perform`); one for asynchronous libraries makes it and awaits what it returns.
+A step is a call that may have to wait: for a line, for a token. The drivers make it, and await what it returns where
+the library is an asynchronous one.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 
 from sasl.credentials import Password, is_credentials
-from sasl.errors import (
-    AuthenticationFailed,
-    ConnectionLost,
-    MechanismUnavailable,
-    PolicyViolation,
-    SASLError,
-    UsageError,
-)
+from sasl.errors import AuthenticationFailed, MechanismUnavailable, PolicyViolation, SASLError, UsageError
 from sasl.policy import DEFAULT_POLICY, against
 from sasl.registry import Mechanism, lookup
 from sasl.resolution import resolve, resolve_async
 from sasl.typed import TYPE_CHECKING, Generic, TypeVar, final
 from sasl.value import value
 
-from .channel import checks_certificate
-from .clock import Flood, limit_time
-from .errors import explain_foreign, translate
+from .clock import Allowance, deadline_of, limit_time
+from .connection import close
+from .drive import guard, perform, perform_async
 from .fallback import Course
 from .given import type_of, veil, veil_options
 from .memory import MEMORY, Attempt, wait_for, wait_for_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from ssl import SSLContext
-    from typing import Any, TypeAlias, TypedDict, Unpack
+    from typing import Any, Final, NoReturn, TypedDict, Unpack
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials
     from sasl.policy import Choice, Policy
 
-    from .clock import Allowance
-    from .dialogue import Dialogue, Wire
-    from .errors import Family
+    from ..wire import Wire
+    from .dialogue import Dialogue
+    from .drive import Steps
+    from .family import Family
     from .memory import Memory, Turn
 
 C = TypeVar("C")
 R = TypeVar("R")
-T = TypeVar("T")
 
 if TYPE_CHECKING:
-    Steps: TypeAlias = Generator[Callable[[], Any], Any, T]
-    """Calls that may have to wait. What each returns, or raises, goes back in; in the end the result is returned."""
 
     class LoginOptions(TypedDict, total=False):
         """How to log in, as for `authenticate`; `watch` gets each choice and its wire before the command is sent."""
@@ -79,6 +71,13 @@ class Offer:
     capabilities: tuple[str, ...] = ()
 
 
+def _open_nothing(*_given: Any, **_settings: Any) -> NoReturn:
+    raise UsageError("connections of this library are opened by who uses it")
+
+
+_FREE: Final[Callable[..., Any]] = lambda *_: None  # noqa: E731 -- what a library has nothing to do for
+
+
 @final
 @value
 class Library(Generic[C, R]):
@@ -89,37 +88,37 @@ class Library(Generic[C, R]):
 
     Attributes:
         service: the protocol's service name (RFC 4422 section 4).
-        errors: the errors that are ours and the library's.
-        open: connect to a host and a port, under TLS if there is a context: `open(host, port, tls=, timeout=)`.
-        offers_tls: whether the server offers STARTTLS. Raises PolicyViolation where it is too late for that.
-        start_tls: begin TLS by STARTTLS.
-        channel: describe the connection.
+        errors: the errors that are ours and the library's: `bind` makes them.
+        channel: describe the connection: `channel` does it for what a library has under it.
         dialogue: return how lines go out and come in.
-        check: raise for a connection on which nobody can log in now.
         offer: return the `Offer` of the server; ask for it, if that was not done yet.
         finish: leave the connection as after the library's own login, and return what that returns.
-        arguments: return the `args` that the library's error would have; None for the sentence.
+        check: raise for a connection on which nobody can log in now.
+        reserve: have the connection for the login alone: the library's own debug output is off then, and commands of
+            other tasks wait, or nothing could keep them from being taken for a response.
+        close: close the connection; never fail.
+        open: connect to a host and a port, under TLS if there is a context: `open(host, port, tls=, timeout=)`. This
+            and what follows is for who opens connections himself, as `sasl login` does.
+        offers_tls: whether the server offers STARTTLS. Raises PolicyViolation where it is too late for that.
+        start_tls: begin TLS by STARTTLS.
         explain: return what an error of the library's means where a connection is opened; None if it is none.
         leave: take leave, as the protocol wants it.
-        close: close the connection; never fail.
-        mute: turn the library's own debug output off for the exchange.
     """
 
     service: str
     errors: Family
-    open: Callable[..., C]
-    offers_tls: Callable[[C], bool]
-    start_tls: Callable[[C, SSLContext], object]
     channel: Callable[[C], Channel]
     dialogue: Callable[[C], Dialogue]
-    check: Callable[[C], None]
     offer: Callable[[C, Dialogue], Any]
-    finish: Callable[[C, Dialogue], R]
-    arguments: Callable[[Dialogue, SASLError], tuple[Any, ...] | None]
-    explain: Callable[[Exception], SASLError | None]
-    leave: Callable[[C], object]
-    close: Callable[[C], object]
-    mute: Callable[[C], AbstractContextManager[object]]
+    finish: Callable[[C, Dialogue], Any]
+    check: Callable[[C], object] = _FREE
+    reserve: Callable[[C], AbstractContextManager[object]] = nullcontext
+    close: Callable[[C], object] = close
+    open: Callable[..., C] = _open_nothing
+    offers_tls: Callable[[C], bool] = _FREE
+    start_tls: Callable[[C, SSLContext], object] = _open_nothing
+    explain: Callable[[Exception], SASLError | None] = _FREE
+    leave: Callable[[C], object] = _FREE
 
 
 @final
@@ -167,63 +166,73 @@ class Binding(Generic[C, R]):
         )
 
 
+@final
+class AsyncBinding(Generic[C, R]):
+    """What users of an asynchronous library await to log in on its connections."""
+
+    def __init__(self, library: Library[C, R]) -> None:
+        self._library = library
+
+    async def authenticate(
+        self,
+        conn: C,
+        credentials: Credentials,
+        *,
+        mechanism: str | None = None,
+        initial_response: bool | None = None,
+        policy: Policy | None = None,
+        timeout: float | None = None,
+        options: Mapping[str, Any] = {},
+    ) -> R:
+        """Log in as `Binding.authenticate` does, and await what has to be: the library, and an asynchronous source.
+
+        `timeout` is in seconds, for the whole login; without it there is what the library has for each command. A token
+        source that is not asynchronous is asked in the event loop, which stands still until it answers: see
+        `sasl.resolve_async`. Where the task is cancelled, nothing more is sent and the connection is closed.
+        """
+        credentials = veil(credentials)
+        options = veil_options(options) if options else {}
+        return await log_in_async(
+            self._library,
+            conn,
+            credentials,
+            mechanism=mechanism,
+            initial_response=initial_response,
+            policy=policy,
+            timeout=timeout,
+            options=options,
+        )
+
+
 def log_in(library: Library[C, R], conn: C, credentials: Credentials, **options: Unpack[LoginOptions]) -> R:
     """Log in on a connection of a synchronous library, as `Binding.authenticate` does."""
     if not is_credentials(credentials):
-        kind = type_of(credentials)
-        del credentials  # it may be a bare password
-        raise UsageError(f"credentials are a Password, a Bearer, ..., not {kind}")
+        raise _no_credentials(credentials := veil(credentials))
     return perform(login_steps(library, conn, credentials, **options))
 
 
-async def log_in_async(library: Library[C, R], conn: C, credentials: Credentials, **options: Any) -> R:
-    """Log in on a connection of a library of asyncio's, as `log_in` does; `options` are those of `login_steps`."""
-    options = {"get_token": resolve_async, "wait": wait_for_async, **options}
-    return await perform_async(login_steps(library, conn, credentials, **options))
+async def log_in_async(library: Library[C, R], conn: C, credentials: Credentials, **options: Unpack[LoginOptions]) -> R:
+    """Log in on a connection of an asynchronous library, as `AsyncBinding.authenticate` does."""
+    if not is_credentials(credentials):
+        raise _no_credentials(credentials := veil(credentials))
+    timeout = options.get("timeout")
+    deadline_of(timeout)
+    allowance = Allowance(timeout, None)
+    steps = login_steps(
+        library,
+        conn,
+        credentials,
+        **options,
+        get_token=resolve_async,
+        limit=lambda _conn, _timeout: nullcontext(allowance),
+        wait=wait_for_async,
+    )
+    return await perform_async(steps, allowance.deadline)
 
 
-def perform(steps: Steps[T]) -> T:
-    """Make the calls of a synchronous library, and return the result.
-
-    A driver that awaits what the calls return does as this one: whatever interrupts it, a cancellation too, is thrown
-    into the steps, which close the connection and end in the error to raise.
-    """
-    returned: list[Any] = [None]  # emptied each time: an error that leaves shows what the variables of a frame hold
-    raised: list[BaseException] = []
-    while True:
-        try:
-            while True:
-                call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
-                returned.append(call())
-        except BaseException as error:
-            if getattr(steps, "gi_frame", None) is None:  # the steps are over, and this is how they end
-                if isinstance(error, StopIteration):
-                    result: T = error.value
-                    return result
-                raise
-            returned.clear()
-            raised.append(error)  # of a call, or an interruption between two of them
-
-
-async def perform_async(steps: Steps[T]) -> T:
-    """Make the calls of an asynchronous library, await what can be awaited of what they return, as `perform` does."""
-    returned: list[Any] = [None]
-    raised: list[BaseException] = []
-    while True:
-        try:
-            while True:
-                call = steps.throw(raised.pop()) if raised else steps.send(returned.pop())
-                result = call()
-                returned.append(await result if hasattr(result, "__await__") else result)
-                del result
-        except BaseException as error:
-            if getattr(steps, "gi_frame", None) is None:
-                if isinstance(error, StopIteration):
-                    end: T = error.value
-                    return end
-                raise
-            returned.clear()
-            raised.append(error)
+def _no_credentials(given: object) -> UsageError:
+    """Return the error for what stands in the place of credentials, which may be a bare password."""
+    return UsageError(f"credentials are a Password, a Bearer, ..., not {type_of(given)}")
 
 
 def login_steps(
@@ -257,9 +266,7 @@ def login_steps(
         library.check(conn)
         with limit(conn, timeout) as allowance:
             offer = yield partial(library.offer, conn, dialogue)
-            course = Course(
-                offer.choose, credentials, allowed, channel, mechanism=mechanism, checked=checks_certificate(conn)
-            )
+            course = Course(offer.choose, credentials, allowed, channel, mechanism=mechanism, checked=channel.checked)
             course.begin()
             ready = yield partial(get_token, credentials)
             turn: Turn | None = None
@@ -273,19 +280,19 @@ def login_steps(
                         course.learn(entered)
                     else:
                         turn = entered
-                while True:
-                    wire = offer.wire(course.choice, ready, initial_response=initial_response, options=options)
-                    if watch is not None:
-                        watch(course.choice, wire)
-                    try:
-                        with library.mute(conn):
+                with library.reserve(conn):  # all the while: commands of other tasks may wait for its end
+                    while True:
+                        wire = offer.wire(course.choice, ready, initial_response=initial_response, options=options)
+                        if watch is not None:
+                            watch(course.choice, wire)
+                        try:
                             yield from dialogue.hold(wire)
-                            answer: R = yield partial(library.finish, conn, dialogue)
-                        course.succeed()
-                        break
-                    except AuthenticationFailed as error:
-                        refusal = error
-                    course.go_on(wire, refusal)
+                            answer = yield from _finish(library, conn, dialogue)
+                            course.succeed()
+                            break
+                        except AuthenticationFailed as error:
+                            refusal = error
+                        course.go_on(wire, refusal)
             finally:
                 if turn is not None or course.lesson is not None:
                     memory.leave(course.account, turn, course.lesson)
@@ -293,7 +300,7 @@ def login_steps(
                 _remember(allowed, course.choice, ready)
             return answer
 
-    return guard(library, dialogue, steps())
+    return guard(library.errors, dialogue, steps())
 
 
 def auth(
@@ -317,37 +324,22 @@ def auth(
         with limit_time(conn, None):
             if first is not None:
                 yield first
-            with library.mute(conn):
+            with library.reserve(conn):
                 yield from dialogue.hold(wire)
-                answer: R = yield partial(library.finish, conn, dialogue)
+                answer = yield from _finish(library, conn, dialogue)
                 return answer
 
-    return perform(guard(library, dialogue, steps()))
+    return perform(guard(library.errors, dialogue, steps()))
 
 
-def guard(library: Library[C, Any], dialogue: Dialogue, steps: Steps[T]) -> Steps[T]:
-    """Return the steps so that what goes wrong in them leaves as the library's error.
-
-    Whatever is no SASLError has cut the dialogue somewhere, so the connection is closed. Nothing leaves with the
-    frames below this one: those of the library hold what was sent.
-    """
-    failure: BaseException
-    cut = True
+def _finish(library: Library[C, R], conn: C, dialogue: Dialogue) -> Steps[R]:
+    """Finish a login. What fails then closes the connection: the server takes it for logged in, and the library not."""
     try:
-        return (yield from steps)
-    except SASLError as error:
-        failure, cut = error, isinstance(error, ConnectionLost | Flood)
-    except Exception as error:
-        failure = explain_foreign(error, library.errors) or error
-    except BaseException as error:
-        failure = error
-    steps.close()  # an interruption here did not reach them
-    if cut:
-        yield dialogue.close
-    if isinstance(failure, SASLError):
-        args = library.arguments(dialogue, failure)
-        failure = translate(failure, library.errors, args, dialogue.scrub, dialogue.hint)
-    raise failure.with_traceback(None)
+        answer: R = yield partial(library.finish, conn, dialogue)
+    except SASLError:
+        yield from dialogue.end()
+        raise
+    return answer
 
 
 def _remember(policy: Policy, choice: Choice, credentials: Credentials) -> None:

@@ -116,22 +116,10 @@ def wait_for(attempt: Attempt, seconds: float = _PATIENCE) -> None:
 
 
 async def wait_for_async(attempt: Attempt, seconds: float = _PATIENCE) -> None:
-    """Wait in this task of asyncio's for the end of another login, so many seconds at most."""
-    import asyncio
+    """Wait in this task for the end of another login, so many seconds at most."""
+    from .event_loop import wait_for_call  # synchronous logins do without
 
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-
-    def wake() -> None:
-        if not loop.is_closed():  # the login that ends need not know of this one's end
-            loop.call_soon_threadsafe(over.set)
-
-    attempt.when_over(wake)
-    try:
-        async with asyncio.timeout(min(seconds, _PATIENCE)):
-            await over.wait()
-    except TimeoutError:
-        pass
+    await wait_for_call(attempt.when_over, min(seconds, _PATIENCE))
 
 
 MEMORY: Final = Memory()

@@ -12,7 +12,8 @@ from sasl.typed import TYPE_CHECKING, cast
 
 from ..wire.text import octets_of, one_line, text_of
 from .clock import Flood, like, limit_time, socket_of
-from .errors import explain_foreign, is_raised_in, translate
+from .dialogue import READ
+from .errors import explain_foreign, is_raised_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 NOT_OFFERED: Final = "the server does not offer STARTTLS"
+TLS_IS_OFFERED: Final = "; it offers STARTTLS: begin TLS first"
+"""What is added to an error that says that nobody can log in on a connection without TLS."""
 
 
 def begin_tls(
@@ -70,7 +73,7 @@ def begin_tls(
     dialogue = library.dialogue(conn)
     if cut:
         library.close(conn)
-    raise translate(failure, library.errors, library.arguments(dialogue, failure))
+    raise library.errors.translate(failure, dialogue)
 
 
 def client_context(context: SSLContext | None, certfile: Path | None = None, keyfile: Path | None = None) -> SSLContext:
@@ -129,7 +132,7 @@ class _CheckedContext:
 def hint_at_tls(dialogue: Dialogue, conn: Any) -> None:
     """Note that a server offers STARTTLS on a connection without TLS: what stands in a login's way may be just that."""
     if not isinstance(socket_of(conn.sock), ssl.SSLSocket):
-        dialogue.hint = "; it offers STARTTLS: begin TLS first"
+        dialogue.hint = TLS_IS_OFFERED
 
 
 def no_tls(said: bytes | str) -> PolicyViolation:
@@ -148,7 +151,7 @@ def has_unread(conn: Any) -> bool:
 def read_ahead(conn: Any) -> bytes:
     """Return what waits for a connection, without waiting for it: it stays there, in the buffer of its `file`.
 
-    Under TLS, a session ticket alone is nothing.
+    Under TLS, a session ticket alone is nothing. TLS does not look ahead: without a `file`, what waits is taken.
     """
     sock, reader = conn.sock, vars(conn).get("file")  # Python 3.14's imaplib has none
     if reader is not None and not hasattr(reader, "peek"):
@@ -156,9 +159,14 @@ def read_ahead(conn: Any) -> bytes:
     before = sock.gettimeout()
     sock.settimeout(0)
     try:
-        octets: bytes = socket_of(sock).recv(1, MSG_PEEK) if reader is None else reader.peek(1)
+        octets: bytes = _peek(socket_of(sock)) if reader is None else reader.peek(1)
     except (BlockingIOError, ssl.SSLWantReadError):
         return b""
     finally:
         sock.settimeout(before)
+    return octets
+
+
+def _peek(sock: Any) -> bytes:
+    octets: bytes = sock.recv(READ, 0 if isinstance(sock, ssl.SSLSocket) else MSG_PEEK)
     return octets

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from sasl.channel import Channel
 from sasl.errors import UsageError, place_of
-from sasl.exchange import State
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.policy import DEFAULT_POLICY, Policy, against, offer
 from sasl.registry import canonical, known_mechanisms, loaded_row, lookup
@@ -343,8 +342,7 @@ class Conversation(ABC):
             attempt = Attempt(name, tls, initial, turns, result.kind, reason=result.reason)
         else:
             attempt = Attempt(name, tls, initial, turns, "unfinished")
-            if wire.exchange is not None and wire.exchange.state in (State.NEW, State.OPEN):
-                wire.exchange.cancel()
+            wire.lost()
         self.attempts.append(attempt)
         _log.debug("%s: %s: %s %s", self.service, name, attempt.outcome, attempt.identity or attempt.reason)
 

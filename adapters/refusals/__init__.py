@@ -31,11 +31,11 @@ __all__ = ["PHASES", "Phase", "Row", "advice", "classify", "protocol_of", "row",
 def classify(protocol: str, *, text: str = "", code: str | None = None, phase: Phase, kind: Kind | None = None) -> Row:
     """Return the row for what a server said; it never fails, and the most specific row wins.
 
-    `protocol` is "imap", "pop" or "smtp"; `code` what comes with the refusal: "535 5.7.139" in SMTP, the response code
-    without brackets in IMAP and POP3, "BAD" for an IMAP reply of that kind without one. `phase` says how far the login
-    was: at the greeting, before anything that shows or proves the credential had left, or after. `kind` is what an
-    error challenge said already: then only rows of that kind are looked at. Texts of all providers are known at any
-    host.
+    `protocol` is "imap", "pop", "smtp" or "sieve"; `code` what comes with the refusal: "535 5.7.139" in SMTP, the
+    response code without brackets in the others, "BAD" for an IMAP reply of that kind without one. `phase` says how far
+    the login was: at the greeting, before anything that shows or proves the credential had left, or after. `kind` is
+    what an error challenge said already: then only rows of that kind are looked at. Texts of all providers are known at
+    any host.
     """
     return choose(rows().values(), protocol, text=text, code=code, phase=phase, kind=kind)
 

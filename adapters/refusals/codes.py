@@ -1,4 +1,4 @@
-"""What the codes of the three protocols say (RFC 4954, RFC 5248, RFC 5530, RFC 2221, RFC 2449, RFC 3206)."""
+"""What the codes of the protocols say (RFC 4954, RFC 5248, RFC 5530, RFC 2221, RFC 2449, RFC 3206, RFC 5804)."""
 
 from __future__ import annotations
 
@@ -220,6 +220,50 @@ CODES: Final = (
     Row("pop-login-delay", "unavailable", _BUSY, protocol="pop", codes=("LOGIN-DELAY", "LIMIT"), decides=True),
     Row("pop-no", "credentials", _WRONG, bearer_advice=_WRONG_BEARER, protocol="pop", phase="after", vague=True),
     Row("pop-before", "unsupported", _BEFORE, protocol="pop", phase="before"),
+    # --- ManageSieve (RFC 5804 section 1.3)
+    Row(
+        "sieve-too-weak",
+        "policy",
+        "The server wants a stronger login than this one: another mechanism, or a token.",
+        protocol="sieve",
+        codes=("AUTH-TOO-WEAK",),
+        decides=True,
+    ),
+    Row(
+        "sieve-wants-tls",
+        "policy",
+        "The server wants TLS before a login: begin it by STARTTLS.",
+        protocol="sieve",
+        codes=("ENCRYPT-NEEDED",),
+        decides=True,
+    ),
+    Row(
+        "sieve-password-transition",
+        "expired",
+        "The server has to store the password anew before this mechanism works: log in once with PLAIN under TLS, or "
+        "set the password anew at the provider.",
+        protocol="sieve",
+        codes=("TRANSITION-NEEDED",),
+        decides=True,
+    ),
+    Row("sieve-later", "unavailable", _LATER, protocol="sieve", codes=("TRYLATER",), decides=True),
+    Row(
+        "sieve-referral",
+        "policy",
+        "This server does not have the scripts: they are at the host {host} ({argument}). Log in there.",
+        protocol="sieve",
+        codes=("REFERRAL",),
+        decides=True,
+    ),
+    Row("sieve-no", "credentials", _WRONG, bearer_advice=_WRONG_BEARER, protocol="sieve", phase="after", vague=True),
+    Row(
+        "sieve-before",
+        "unsupported",
+        "The server refused before it saw the credential, so it has not judged it: it does not take this mechanism, or "
+        "not from this user. Try another mechanism, and check the user name.",
+        protocol="sieve",
+        phase="before",
+    ),
     # --- what an error challenge said (RFC 5802 section 7, RFC 7628 section 3.2.2), before the reply
     Row("scram-no-resources", "unavailable", _LATER, codes=("error=no-resources",)),
     Row(

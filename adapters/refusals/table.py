@@ -39,7 +39,7 @@ class Row:
         advice: what happened and what to do, for a person. "{argument}" stands for the URL that came with the response
             code, "{host}" for the host in it, else for the server's.
         bearer_advice: the same where the credential was a token; "" if it makes no difference.
-        protocol: "imap", "pop" or "smtp".
+        protocol: "imap", "pop", "smtp" or "sieve".
         codes: any of these has to be the code. Each is one or several words, which the code has to hold: "535",
             "5.7.139", "535 5.7.8", "4xx"; "SYS/TEMP" is also "SYS/TEMP/FUTURE" (RFC 2449 section 8); "status=403" and
             "error=no-resources" are what an error challenge said.

@@ -1,4 +1,4 @@
-"""What the three client wires share: challenge and response, cancelling, the verdict, the end of the connection."""
+"""What the client wires share: challenge and response, cancelling, the verdict, the end of the connection."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ class Client:
     """Its name in the table of refusals."""
     challenge_begin: ClassVar[re.Pattern[bytes]]
     """What stands before the base64 of a challenge, the space behind it apart."""
+    empty: ClassVar[bytes] = b"="
+    """What stands for the base64 of an initial response that is empty."""
 
     def __init__(
         self,
@@ -135,10 +137,7 @@ class Client:
         self._shown += 1
         if self._shown > _MOST_SHOWN:
             return f"<{len(line)} octets>"
-        begin = self.challenge_begin.match(line)
-        if begin is None:
-            return self._tidy(text_of(line))
-        return f"{text_of(begin[1])} {size_of(line[begin.end() :])}"
+        return self._show(line)
 
     def scrub(self, text: str) -> str:
         """Return what a server said without the credential: as it is, and as it was sent."""
@@ -155,6 +154,17 @@ class Client:
         self._clean = ""
 
     # --- for the protocols
+
+    def _show(self, line: bytes) -> str:
+        """Return how a line from the server, given without its end, may be printed."""
+        begin = self.challenge_begin.match(line)
+        if begin is None:
+            return self._tidy(text_of(line))
+        return f"{text_of(begin[1])} {size_of(line[begin.end() :])}"
+
+    def _quote(self, text: bytes) -> bytes:
+        """Return the base64 of a message, or "*", as it stands in a line."""
+        return text
 
     def _admit(self, line: bytes) -> bool:
         """Whether a line may be looked at: a whole one, short enough. Raises UsageError where none belongs.
@@ -197,8 +207,8 @@ class Client:
         self._shown = 0
         return line
 
-    def _take_yes(self, text: str) -> bool:
-        """Take the server's yes; return whether it is a login."""
+    def _take_yes(self, text: str, data: bytes | None = None) -> bool:
+        """Take the server's yes, with the success data of a protocol that has them; return whether it is a login."""
         self.server_text = self._tidy(text)
         if self._heard:
             self._say_all()
@@ -206,7 +216,7 @@ class Client:
             self._finish(self._pending, close=True)
             return False
         try:
-            self.exchange.succeed()
+            self.exchange.succeed(data)
         except SASLError as error:
             self._finish(error, close=True)
             return False
@@ -288,8 +298,8 @@ class Client:
         command = self._command
         data = self.exchange.start()
         if data is not None:
-            argument = base64.encode(data) or b"="
-            octets = b"%s %s\r\n" % (command.encode("ascii"), argument)
+            argument = base64.encode(data) or self.empty
+            octets = b"%s %s\r\n" % (command.encode("ascii"), self._quote(argument))
             if self._may_send_initial and (self._longest is None or len(octets) <= self._longest):
                 self.initial_response = True
                 self._keep(argument, data)
@@ -303,7 +313,7 @@ class Client:
         self._deferred = False
         argument = base64.encode(response)
         self._keep(argument, response)
-        return Line(argument + b"\r\n", f"<{len(response)} octets>")
+        return Line(self._quote(argument) + b"\r\n", f"<{len(response)} octets>")
 
     def _read(self, text: bytes) -> bytes:
         """Return what a challenge stands for. What nobody looks at breaks no login, whatever it is."""
@@ -344,4 +354,4 @@ class Client:
         self._pending = error
         self._shown = 0
         self.turns += 1
-        return Line(b"*\r\n", "*")
+        return Line(self._quote(b"*") + b"\r\n", "*")

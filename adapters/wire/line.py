@@ -28,11 +28,6 @@ def plain_line(text: str) -> Line:
     return Line(text.encode("utf-8") + b"\r\n", text)
 
 
-def is_torn(text: bytes) -> bool:
-    """Whether CR, LF or NUL stands within a line: who read it and who parses it would see different lines."""
-    return b"\r" in text or b"\n" in text or b"\0" in text
-
-
 def without_end(line: bytes) -> bytes:
     """Return a line without its CRLF, or the bare LF that some send."""
     return line.removesuffix(b"\n").removesuffix(b"\r")

@@ -8,6 +8,7 @@ from functools import lru_cache
 from sasl import base64
 from sasl.channel import UNKNOWN_CHANNEL, Channel
 from sasl.errors import LimitExceeded, MechanismUnavailable, SASLError, UsageError
+from sasl.exchange import NEW, OPEN
 from sasl.limits import DEFAULT_LIMITS, Limits
 from sasl.registry import canonical, loaded_row, lookup, server
 from sasl.steps import Challenge, Failure, Question, Success
@@ -59,8 +60,9 @@ class Server:
 
     `offered` are the mechanisms that were advertised (`sasl.offer`), and the login commands that may be used: what is
     none of them is refused, and a client may say that it saw no -PLUS ("y", RFC 5801 section 5) where there is none;
-    `options` are those of mechanisms and commands, by name; `authenticated` refuses the command because the session is
-    authenticated already.
+    `options` are those of mechanisms and commands, by name; under the name of a family (`Mechanism.family`) those of
+    all its mechanisms that have none of their own: {"SCRAM": {"decoy": ...}}. `authenticated` refuses the command
+    because the session is authenticated already.
 
     Attributes:
         exchange: the SASL exchange, once the client has begun it.
@@ -127,6 +129,15 @@ class Server:
         self.result = event
         return self._reply("accepted" if isinstance(event, Success) else event.kind)
 
+    def lost(self) -> None:
+        """End a login that has no result yet: the client is gone. Nothing is kept of what it sent."""
+        if self._script is not None:
+            self._script.close()
+        if self.exchange is not None and self.exchange.state in (NEW, OPEN):
+            self.exchange.cancel()
+        self._question = None
+        self.result = self.result or Failure("cancelled", "the client is gone")
+
     # --- what a protocol says
 
     def _begin(self, line: bytes) -> Line | Question | None:
@@ -189,7 +200,7 @@ class Server:
         row = self._offered_row(name)
         if isinstance(row, Failure):
             return row
-        options = self._options.get(row.name, _NO_OPTIONS)
+        options = self._options_for(row)
         self.exchange = exchange = server(row.name, channel=self._channel_for(row), limits=self._limits, **options)
         if argument is None:
             return exchange.start()
@@ -225,6 +236,10 @@ class Server:
         if any(_twin(name) == row.name for name in self._offered):
             return self._channel
         return replace(self._channel, bindings={})
+
+    def _options_for(self, row: Mechanism) -> Mapping[str, Any]:
+        own = self._options.get(row.name)
+        return self._options.get(row.family, _NO_OPTIONS) if own is None else own
 
     def _response(self, exchange: ServerExchange, line: bytes) -> Event:
         if line == b"*":

@@ -41,16 +41,17 @@ def one_line(text: str) -> str:
     return printable(text, limit=LONGEST_TEXT, instead=" ").strip()
 
 
-def end_of_connection(text: str = "", response_code: str | None = None) -> ConnectionLost:
+def end_of_connection(text: str = "", response_code: str | None = None, *, protocol: str = "") -> ConnectionLost:
     """Return the error for a server that ends the connection, or wants none, with what it says.
 
     It is ServerBusy where that means "not now": 421, a response code like UNAVAILABLE, or a text that is known.
+    `protocol` tells whose response code it is; without it, digits are SMTP's, and words those of IMAP and POP3.
     """
     if not text and response_code is None:
         return ConnectionLost(sentence_of_end(text))
     from ..refusals import classify
 
-    protocol = "smtp" if (response_code or "")[:1].isdigit() else "imap"
+    protocol = protocol or ("smtp" if (response_code or "")[:1].isdigit() else "imap")
     row = classify(protocol, text=text, code=response_code, phase="greeting")
     busy = row.kind == "unavailable"
     return (ServerBusy if busy else ConnectionLost)(

@@ -7,14 +7,14 @@ from sasl.typed import TYPE_CHECKING, final
 from sasl.value import value
 
 from ..refusals import classify
-from .text import sentence_of_end
+from .text import one_line, sentence_of_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Final
 
     from sasl.client_exchange import ClientExchange
-    from sasl.errors import SASLError
+    from sasl.errors import Kind, SASLError
     from sasl.steps import ErrorAnswer
 
     from ..refusals import Phase, Row
@@ -41,6 +41,31 @@ class Heard:
     text: str
     code: str | None
     refuses: bool
+
+
+@final
+@value
+class Verdict:
+    """What a server's no means, as far as its reply alone tells: `refusal` of each protocol returns it.
+
+    Attributes:
+        kind: one of `sasl.KINDS`, for `ClientExchange.fail`.
+        response_code: the reply's code: "535 5.7.8" in SMTP, without brackets in IMAP and POP3; None if it has none.
+        text: what the server said without its codes, on one line.
+        row: the id of what the table knows of it, for `sasl.adapters.refusals.advice`.
+    """
+
+    kind: Kind
+    response_code: str | None
+    text: str
+    row: str
+
+
+def judge(protocol: str, text: str, code: str | None, *, revealed: bool, understood: bool = True) -> Verdict:
+    """Return what a no means; `understood` is False for IMAP's BAD."""
+    phase: Phase = "after" if revealed else "before"
+    row = classify(protocol, text=text, code=code if understood else code or "BAD", phase=phase)
+    return Verdict(row.kind or "credentials", code, one_line(text), row.id)
 
 
 def join(heard: Sequence[Heard], text: str) -> str:

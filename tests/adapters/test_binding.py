@@ -21,7 +21,8 @@ import pytest
 
 import sasl
 from sasl.adapters import deadline
-from sasl.adapters.binding import describe, has_unread, log_in
+from sasl.adapters.binding import channel as channel_of
+from sasl.adapters.binding import has_unread, log_in
 from sasl.adapters.wire.client import LONGEST_LINE
 from sasl.steps import Complete
 
@@ -1201,7 +1202,7 @@ def test_loopback_is_read_off_the_peers_address(peer: tuple[Any, ...], loopback:
             return peer
 
     sock: Any = Sock()
-    channel = describe(sock, "imap", "mail.example")
+    channel = channel_of(sock, service="imap", host="mail.example")
     assert channel == sasl.Channel(loopback=loopback, service="imap", host="mail.example", port=143)
 
 
@@ -1223,7 +1224,7 @@ def test_the_host_is_described_by_the_name_that_is_looked_up(host: str | None, d
             return "192.0.2.1", 143
 
     sock: Any = Sock()
-    assert describe(sock, "imap", host).host == described
+    assert channel_of(sock, service="imap", host=host).host == described
 
 
 def test_oauthbearer_names_a_host_beyond_ascii_as_it_is_looked_up(
@@ -1240,14 +1241,14 @@ def test_oauthbearer_names_a_host_beyond_ascii_as_it_is_looked_up(
 def test_a_socket_in_the_file_system_is_this_machine() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert describe(ours, "smtp", "/run/lmtp") == sasl.Channel(loopback=True, service="smtp")
+        assert channel_of(ours, service="smtp", host="/run/lmtp") == sasl.Channel(loopback=True, service="smtp")
 
 
 def test_a_closed_socket_and_a_pipe_are_described_as_nothing_good() -> None:
     sock = socket.socket()
     sock.close()
-    assert describe(sock, "imap") == sasl.Channel(service="imap")
-    assert describe(None, "imap") == sasl.Channel(service="imap")
+    assert channel_of(sock, service="imap") == sasl.Channel(service="imap")
+    assert channel_of(None, service="imap") == sasl.Channel(service="imap")
 
 
 @pytest.mark.parametrize("buffered", [True, False])

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 import sasl
 from sasl import spec
 from sasl.adapters import channel_binding
-from sasl.adapters.binding import describe
+from sasl.adapters.binding import channel as channel_of
 from sasl.adapters.channel_binding import bindings, default_of, end_point, exporter, version_of, why_not
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def test_version_and_default_type_are_told_without_a_look_at_the_certificate(
     for end in (near, far):
         assert version_of(end) == version.name.replace("_", ".")
         assert default_of(end) == default
-    channel = describe(near, "imap", "mail.example")
+    channel = channel_of(near, service="imap", host="mail.example")
     assert (channel.tls, channel.tls_version, channel.default_binding) == (True, version_of(near), default)
     for end in (near, far):
         end.close()
@@ -214,7 +214,7 @@ def test_version_and_default_type_are_told_without_a_look_at_the_certificate(
 @pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
 def test_a_description_has_the_bindings_of_the_connection(identity: Identity, connect: Any, version: Any) -> None:
     near, _ = connect(*identity.contexts(version))
-    assert dict(describe(near, "imap").bindings) == bindings(near)
+    assert dict(channel_of(near, service="imap").bindings) == bindings(near)
 
 
 def test_after_a_resumption_there_is_no_default(identity: Identity, connect: Any) -> None:
@@ -222,7 +222,7 @@ def test_after_a_resumption_there_is_no_default(identity: Identity, connect: Any
     first, _ = connect(*contexts)
     near, far = connect(*contexts, first.session)
     assert (default_of(near), default_of(far)) == (None, None)
-    channel = describe(near, "imap")
+    channel = channel_of(near, service="imap")
     assert (channel.tls_version, channel.default_binding) == ("TLSv1.2", None)
     assert list(channel.bindings) == ["tls-server-end-point"]
 
@@ -230,7 +230,7 @@ def test_after_a_resumption_there_is_no_default(identity: Identity, connect: Any
 def test_a_tls_connection_that_is_closed_is_described_as_one_without_bindings(identity: Identity, connect: Any) -> None:
     near, _ = connect(*identity.contexts(TLS_1_2))
     near.close()
-    channel = describe(near, "imap", "mail.example")
+    channel = channel_of(near, service="imap", host="mail.example")
     assert (channel.tls, channel.tls_version, channel.default_binding) == (True, None, None)
     assert dict(channel.bindings) == {}
 
@@ -242,7 +242,7 @@ def test_tls_over_a_socket_in_the_file_system_is_tls(identity: Identity) -> None
         task = pool.submit(server.wrap_socket, theirs, server_side=True)
         near = client.wrap_socket(ours, server_hostname="127.0.0.1")
         with near, task.result():
-            channel = describe(near, "smtp")
+            channel = channel_of(near, service="smtp")
     assert (channel.tls, channel.loopback, channel.tls_version) == (True, True, "TLSv1.2")
     assert channel.default_binding == "tls-unique"
 

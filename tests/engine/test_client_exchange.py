@@ -132,6 +132,49 @@ def test_options_of_a_mechanism_reach_its_script(client: Client) -> None:
     assert client(chatty, word="hello").start() == b"hello"
 
 
+# --- for protocols without a message for the verdict: whether a yes is allowed now
+
+
+@pytest.mark.parametrize(
+    ("script", "challenges", "complete"),
+    [
+        (one_message, [], [True]),
+        (mutual, [b"nonce", b"the proof"], [False, False, True]),
+        (server_first, [b"User:", b"Password:"], [False, False, True]),
+        (two_messages, [b"more"], [False, True]),
+        (explained, [b"400"], [True, False]),
+    ],
+)
+def test_an_exchange_tells_whether_it_is_complete(
+    client: Client, script: Any, challenges: list[bytes], complete: list[bool], secret: str
+) -> None:
+    exchange = client(script)
+    assert not exchange.complete
+    exchange.start()
+    seen = [exchange.complete]
+    for challenge in challenges:
+        exchange.respond(proof_of(secret) if challenge == b"the proof" else challenge)
+        seen.append(exchange.complete)
+    assert seen == complete
+    if exchange.complete:
+        exchange.succeed()
+    else:
+        with pytest.raises(sasl.ServerNotProven):
+            exchange.succeed()
+    assert not exchange.complete
+
+
+def test_an_exchange_whose_response_was_not_sent_is_not_complete(client: Client) -> None:
+    exchange = client(one_message)
+    exchange.start()
+    exchange.defer()
+    assert not exchange.complete
+    exchange.respond(b"")
+    assert exchange.complete
+    exchange.cancel()
+    assert not exchange.complete
+
+
 # --- rule 1: a yes before its time
 
 

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from ssl import PEM_cert_to_DER_cert
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from sasl.adapters.reference import Servers, Verifier
 
-HERE: Final = Path(__file__).parent
 USER: Final = "alice@example.org"
 PASSWORD: Final = "Wonder!and+42"
 UNICODE_PASSWORD: Final = "K\u00f6nigin"
@@ -50,13 +48,6 @@ IN_THE_CLEAR: Final = Policy(plaintext="always", allow=OFF)
 SETTINGS: Final = Settings(
     policy=Policy(plaintext="loopback", allow=OFF), failures=1_000_000, check_port=False, hosts=()
 )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage here: what is run tens of thousands of times is covered elsewhere, in a third of the time."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.no_cover)
 
 
 # --- the libraries, over a socket that they are given

@@ -16,7 +16,6 @@ import functools
 import gc
 import io
 import json
-import logging
 import marshal
 import os
 import pickle
@@ -25,7 +24,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -46,6 +44,7 @@ from sasl.mechanisms._scram_keys import ClientKeys, KeyCache, fingerprint
 from sasl.prep import saslprep
 
 from ..support.leaks import chain, locals_of, reachable, seen, shown_by, walked
+from ..support.sinks import Sinks, overheard
 from .conftest import IN_THE_CLEAR, NOBODY, PASSWORD, PROTOCOLS, TOKENS, USER, WRONG, connect, repeated
 from .logins import (
     ITERATIONS,
@@ -83,8 +82,8 @@ WIRES: Final = {"imap": imap, "pop": pop, "smtp": smtp}
 
 
 @dataclass
-class Life:
-    """What there is to be seen of one login.
+class Life(Sinks):
+    """What there is to be seen of one login, besides what was said meanwhile (`Sinks`).
 
     Attributes:
         secret: the password or token, which must not be seen.
@@ -93,10 +92,6 @@ class Life:
         values: exchanges, events, lines and wires, and what they showed at each step.
         errors: what was raised.
         ended: exchanges and connections after the end, which have no right to the secret any more.
-        log: what all loggers were told.
-        printed: what the libraries' debug output and ours said.
-        warned: the text of warnings.
-        unraisable: what __del__ and the like had to say.
         steps: repr of the exchanges at each step.
     """
 
@@ -106,10 +101,6 @@ class Life:
     values: list[Any] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
     ended: list[Any] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    printed: list[str] = field(default_factory=list)
-    warned: list[str] = field(default_factory=list)
-    unraisable: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
 
     def everything(self) -> list[Any]:
@@ -197,45 +188,6 @@ def binding(life: Life, dialogue: Dialogue, fault: Fault | None = None) -> None:
     life.ended.append(vars(conn))
 
 
-@contextlib.contextmanager
-def watched(life: Life) -> Iterator[None]:
-    """Take down what is logged, printed, warned of, and said by __del__."""
-
-    class Everything(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            life.log.extend(
-                (record.getMessage(), repr(record.args), repr(vars(record)), logging.Formatter().format(record))
-            )
-
-    handler, root = Everything(logging.DEBUG), logging.getLogger()
-    level, known = root.level, [logging.getLogger(name) for name in logging.root.manager.loggerDict]
-    levels = [logger.level for logger in known]
-    out, err = io.StringIO(), io.StringIO()
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda said: life.unraisable.extend((repr(said), repr(said.object), *shown_by(said.exc_value)))
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    for logger in known:
-        logger.setLevel(logging.DEBUG)
-    try:
-        with (
-            warnings.catch_warnings(record=True) as warned,
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            warnings.simplefilter("always")
-            yield
-            gc.collect()
-        life.warned += [f"{warning} {warning.message!r} {warning.source!r}" for warning in warned]
-    finally:
-        sys.unraisablehook = hook
-        root.removeHandler(handler)
-        root.setLevel(level)
-        for logger, before in zip(known, levels, strict=True):
-            logger.setLevel(before)
-        life.printed += [out.getvalue(), err.getvalue()]
-
-
 @pytest.fixture(scope="module")
 def lives(dialogues: dict[str, Dialogue]) -> dict[tuple[str, str], Life]:
     """One life for each mechanism and outcome; the failures have cuts in them as well."""
@@ -243,7 +195,7 @@ def lives(dialogues: dict[str, Dialogue]) -> dict[tuple[str, str], Life]:
     for mechanism in MECHANISMS:
         for outcome in OUTCOMES:
             life = found[mechanism, outcome] = Life(secret_of(mechanism))
-            with watched(life), repeated():
+            with overheard(life), repeated():
                 engine(life, mechanism, outcome)
                 for protocol in PROTOCOLS:
                     for initial in (True, False):
@@ -389,7 +341,7 @@ def asynchronous(secret: str) -> tuple[str, ...]:
         return texts
 
     life = Life(secret)
-    with watched(life):
+    with overheard(life):
         texts = asyncio.run(main(), debug=True)
     return (*texts, *life.log, *life.printed)
 
@@ -411,7 +363,7 @@ def profiled(secret: str) -> tuple[str, ...]:
 def dropped(secret: str) -> Life:
     """Exchanges of which nobody takes leave."""
     life = Life(secret)
-    with watched(life):
+    with overheard(life):
         for mechanism in MECHANISMS:
             one, other = client(mechanism, credentials_for(mechanism, secret)), server(mechanism)
             begun(one, other)
@@ -651,7 +603,7 @@ def test_the_command_line_shows_no_secret(
     url = f"{protocol}s://{quote(user)}@localhost:{endpoint.tls_port}"
     fixed = ("login", url, "--ca", str(servers.ca_file), *source, "--mechanism", mechanism, "--trace")
     for more in (("--json",), ("--no-initial-response",)):
-        with watched(life):
+        with overheard(life):
             code = main([*fixed, *more])
         assert code == (0 if outcome == "success" else 77)
     texts = [*life.printed, *life.log, *life.warned, *life.unraisable]

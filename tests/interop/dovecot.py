@@ -1,4 +1,6 @@
-"""A real Dovecot on loopback: IMAP, POP3 and submission, each with STARTTLS and with implicit TLS.
+"""A real Dovecot on loopback: IMAP, POP3, submission and ManageSieve, each with STARTTLS and with implicit TLS.
+
+ManageSieve is there if Debian's package dovecot-managesieved is.
 
 It runs without privileges, in a folder of its own, as whoever runs the tests (as nobody where that is root).
 """
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PROTOCOLS = ("imap", "pop", "smtp")
+SERVICES = {"imap": "imap", "pop": "pop3", "smtp": "submission"}  # what Dovecot calls them
+if Path("/usr/share/dovecot/protocols.d/managesieved.protocol").exists():
+    SERVICES["sieve"] = "managesieve"
+_LISTENERS = {"managesieve": "sieve"}
+"""What Dovecot calls a service's protocol and listener, where that is not its name: else it takes port 4190, too."""
 PASSWORD_MECHANISMS = ("plain", "login", "cram-md5", "digest-md5", "scram-sha-1", "scram-sha-256", "apop")
 ALL_MECHANISMS = (*PASSWORD_MECHANISMS, "external", "xoauth2", "oauthbearer", "anonymous")
 
@@ -145,8 +152,9 @@ def running(
             ca = _lay_out(folder, introspection, stored or {}, stored_for_scram or {})
 
             def configure() -> tuple[Dovecot, list[str]]:
-                auth_port, *free = free_ports(7)
-                ports = dict(zip(((p, i) for p in PROTOCOLS for i in (False, True)), free, strict=True))
+                listeners = [(protocol, implicit) for protocol in SERVICES for implicit in (False, True)]
+                auth_port, *free = free_ports(1 + len(listeners))
+                ports = dict(zip(listeners, free, strict=True))
                 server = Dovecot(ports, ca, folder, auth_port, relayed)
                 _configure(server, account, relay_port, mechanisms, settings)
                 _own(folder, account)
@@ -229,16 +237,16 @@ def _configure(
 service {service}-login {{
   chroot =
   service_count = 0
-  inet_listener {service} {{
+  inet_listener {_LISTENERS.get(service, service)} {{
     port = {server.port(protocol, implicit=False)}
   }}
-  inet_listener {service}s {{
+  inet_listener {_LISTENERS.get(service, service)}s {{
     port = {server.port(protocol, implicit=True)}
     ssl = yes
   }}
 }}
 """
-        for protocol, service in zip(PROTOCOLS, ("imap", "pop3", "submission"), strict=True)
+        for protocol, service in SERVICES.items()
     )
     (folder / "dovecot.conf").write_text(
         f"""\
@@ -246,7 +254,7 @@ base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 auth_verbose = yes
-protocols = imap pop3 submission
+protocols = {" ".join(_LISTENERS.get(service, service) for service in SERVICES.values())}
 listen = 127.0.0.1
 mail_location = maildir:{folder}/mail/%u
 default_internal_user = {me}

@@ -55,7 +55,7 @@ def test_the_calls_of_an_exchange_are_all_there(cls: type) -> None:
     named = set(re.findall(r"^    \.(\w+)", section, re.MULTILINE))
     public = {name for name in dir(cls) if not name.startswith("_")}
     assert named <= public
-    assert public - named <= {"name", "state", "secret", "explained", "explanation", "prompts"}
+    assert public - named <= {"name", "state", "secret", "explained", "explanation", "prompts", "derives"}
 
 
 def test_the_picture_shows_every_folder_of_the_adapters() -> None:

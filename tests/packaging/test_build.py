@@ -55,7 +55,7 @@ def test_the_wheel_carries_the_license(wheel_names: set[str]) -> None:
     assert f"saslkit-{sasl.__version__}.dist-info/licenses/LICENSE" in wheel_names
 
 
-@pytest.mark.parametrize("folder", ["sasl", "mechanisms", "adapters", "spec", "tests", "docs", "bench"])
+@pytest.mark.parametrize("folder", ["sasl", "mechanisms", "adapters", "spec", "tests", "docs", "bench", "examples"])
 def test_the_sdist_holds_the_whole_folder(root: Path, sdist: Path, folder: str) -> None:
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}

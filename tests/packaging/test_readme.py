@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
 import logging
 import re
 import sysconfig
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +15,9 @@ import sasl.mechanisms
 from sasl.adapters.reference import Servers, running
 from sasl.adapters.wire import imap
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-USER, PASSWORD = "user@example.com", "correct horse battery staple"
+from ..support.documents import PASSWORD, ROOT, USER, at_servers, blocks, broken_links, outcomes, printed_otherwise
 
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
@@ -33,34 +28,20 @@ def servers() -> Iterator[Servers]:
 
 def run(script: str, servers: Servers) -> dict[str, Any]:
     """Run a script of the README with the servers of this machine in place of those of example.com."""
-    for old, new in [
-        ('"imap.example.com"', f'"localhost", {servers.imap.tls_port}'),
-        ('"pop.example.com"', f'"localhost", {servers.pop.tls_port}'),
-        ('"smtp.example.com", 587', f'"localhost", {servers.smtp.port}'),
-    ]:
-        script = script.replace(old, new)
     names: dict[str, Any] = {"token": servers.tokens["good"], "password": PASSWORD, "__name__": "readme"}
-    exec(compile(script, "README.md", "exec"), names)
+    exec(compile(at_servers(script, servers), "README.md", "exec"), names)
     return names
 
 
-def outcomes(servers: Servers) -> list[tuple[str, str]]:
-    """Who tried to log in where, and what became of it."""
-    endpoints = (servers.imap, servers.pop, servers.smtp)
-    return [(end.protocol, at.outcome) for end in endpoints for session in end.sessions for at in session.attempts]
-
-
 def script_with(text: str) -> str:
-    (found,) = [script for script in blocks("python") if text in script]
+    (found,) = [script for script in blocks(README, "python") if text in script]
     return found
 
 
 def test_the_interactive_examples_print_what_they_show() -> None:
-    example = doctest.DocTestParser().get_doctest("\n".join(blocks("pycon")), {}, "README.md", "README.md", 0)
-    assert len(example.examples) > 10
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False).run(example, out=said.append)
-    assert "".join(said) == ""
+    examples, said = printed_otherwise(README, "README.md")
+    assert examples > 10
+    assert said == ""
 
 
 def test_a_token_logs_in_with_each_library(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,3 +156,7 @@ def test_what_is_called_public_is_there() -> None:
     for module in re.findall(r"`(sasl\.[a-z.]+)`", section):
         __import__(module)
     assert all(hasattr(sasl, name) for name in sasl.__all__)
+
+
+def test_its_links_lead_somewhere() -> None:
+    assert broken_links(ROOT / "README.md") == []

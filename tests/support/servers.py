@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -61,6 +62,21 @@ def program(variable: str, name: str) -> str:
     if found is None:
         raise CannotStart(f"there is no {name} on this machine")
     return found
+
+
+def as_account(name: str, folder: Path) -> dict[str, Any]:
+    """Return with what `started` lets a server run as this account, which then owns the folder, if root starts it."""
+    if os.geteuid() != 0:
+        return {}
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        account = None
+    if account is None:
+        raise CannotStart(f"there is no account {name} on this machine")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 def free_ports(count: int) -> list[int]:

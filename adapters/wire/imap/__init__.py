@@ -10,16 +10,19 @@ from functools import partial
 from sasl.typed import TYPE_CHECKING
 
 from .. import load_server
-from .client import ClientWire, StartTlsWire, choose, client_wire
-from .grammar import LOGIN, TAG, greeting, mechanisms
+from .client import CapabilityWire, ClientWire, Greeting, StartTlsWire, choose, client_wire, new_tag
+from .grammar import LOGIN, REPLIES, TAG, greeting, mechanisms, refusal
 
 if TYPE_CHECKING:
     from .server import ServerWire, StartTlsServerWire
 
 __all__ = [
     "LOGIN",
+    "REPLIES",
     "TAG",
+    "CapabilityWire",
     "ClientWire",
+    "Greeting",
     "ServerWire",
     "StartTlsServerWire",
     "StartTlsWire",
@@ -27,6 +30,8 @@ __all__ = [
     "client_wire",
     "greeting",
     "mechanisms",
+    "new_tag",
+    "refusal",
 ]
 
 __getattr__ = partial(load_server, __name__, __all__)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
 
-from sasl.errors import LimitExceeded, UsageError
+from sasl.errors import LimitExceeded, ProtocolError, UsageError
 from sasl.policy import DEFAULT_POLICY
 from sasl.policy import choose as sasl_choose
 from sasl.secret import Secret
 from sasl.typed import TYPE_CHECKING, final
 
+from ..answer import Answer
 from ..client import Client
-from ..line import Line, without_end
+from ..line import Line, plain_line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, octets_of, one_line, text_of
+from ..text import challenge_of, end_of_connection, octets_of, one_line, text_of
 from . import grammar
 from .grammar import LOGIN
 
@@ -199,14 +201,23 @@ def client_wire(
     choice: Choice,
     credentials: Credentials,
     *,
-    tag: str = "A1",
+    tag: str | None = None,
     capabilities: Iterable[str] = (),
     initial_response: bool | None = None,
     options: Mapping[str, Any] = {},
 ) -> ClientWire:
-    """Return the wire for what `choose` chose; `options` are the mechanism's. Raises as `sasl.client` does."""
+    """Return the wire for what `choose` chose; `options` are the mechanism's. Raises as `sasl.client` does.
+
+    Without a tag, it is a new one: a second reply to one command is none to the next then.
+    """
+    tag = new_tag() if tag is None else tag
     exchange = choice.client(credentials, **options)
     return ClientWire(exchange, tag=tag, capabilities=capabilities, initial_response=initial_response)
+
+
+def new_tag() -> str:
+    """Return a tag for a command that a server cannot answer before it was asked."""
+    return f"S{os.urandom(8).hex()}"
 
 
 def _login(tag: str, exchange: ClientExchange, secrets: list[Secret]) -> Generator[Line, None, None]:
@@ -254,6 +265,55 @@ def _announce_literal(line: Line, size: int) -> Line:
 
 def _end_line(line: Line) -> Line:
     return Line(line.octets + b"\r\n", line.shown)
+
+
+@final
+class Greeting(Answer):
+    """The server's greeting (RFC 9051 section 7.1).
+
+    Attributes:
+        capabilities: what the server says in it that it can do; None where it has to be asked for that.
+    """
+
+    capabilities: tuple[str, ...] | None = None
+
+    def _take(self, line: bytes) -> None:
+        self.capabilities = grammar.greeting(line)
+        self.done = True
+
+
+@final
+class CapabilityWire(Answer):
+    """The client's side of CAPABILITY (RFC 9051 section 6.1.1).
+
+    Attributes:
+        capabilities: what the server can do, once done; empty where it does not say.
+    """
+
+    def __init__(self, *, tag: str = "A1") -> None:
+        _check_tag(tag)
+        super().__init__()
+        self.capabilities: list[str] = []
+        self._tag = tag
+
+    def command(self) -> Line:
+        """Return the command line."""
+        return plain_line(f"{self._tag} CAPABILITY")
+
+    def _take(self, line: bytes) -> None:
+        if grammar.tagged_reply(line, self._tag.encode("ascii")) is not None:
+            self.done = True
+            return
+        star, _, said = line.partition(b" ")
+        name, _, rest = said.partition(b" ")
+        if star != b"*":
+            text = one_line(text_of(line))
+            raise ProtocolError("neither untagged, nor the reply to the command", server_text=text)
+        if name.upper() == b"BYE":
+            code, _, text = grammar.response(rest)
+            raise end_of_connection(one_line(text), code)
+        if name.upper() == b"CAPABILITY":
+            self.capabilities = text_of(rest).split()
 
 
 @final

@@ -8,11 +8,13 @@ from sasl.errors import PolicyViolation
 from sasl.typed import TYPE_CHECKING
 
 from ..line import has_breaks, without_end
-from ..text import end_of_connection, not_a_greeting, one_line, text_of
+from ..text import end_of_connection, not_a_greeting, octets_of, one_line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final
+
+    from ..verdict import Verdict
 
 LOGIN: Final = "IMAP-LOGIN"
 """The name in a `Choice` of the LOGIN command (RFC 9051 section 6.2.3), which is not a SASL mechanism."""
@@ -34,7 +36,7 @@ REPLIES: Final[Mapping[str, str]] = {
     "unsupported": "NO Unsupported authentication mechanism",
     "policy": "NO [PRIVACYREQUIRED] Encryption is required first",
 }
-"""What a server says, behind the tag, to what a login has come to."""
+"""What a server says, behind the tag, to a login that is "accepted", and to each of `sasl.KINDS` that it failed by."""
 
 _GREETING: Final = re.compile(rb"\* (OK|PREAUTH|BYE)(?: (.*))?", re.IGNORECASE | re.DOTALL)
 _ASTRING: Final = re.compile(rb"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|}~-]+")
@@ -85,6 +87,21 @@ def response(rest: bytes) -> tuple[str | None, str, str]:
     if match is None:
         return None, "", text_of(rest)
     return text_of(match[1]).upper(), text_of(match[2] or b""), text_of(match[3])
+
+
+def refusal(text: bytes | str, *, revealed: bool = True) -> Verdict:
+    """Return what a server's no means, for a library that leaves nothing of it but a text: "[EXPIRED] too old".
+
+    NO or BAD may stand before it. `revealed` says whether anything had left that shows or proves the credential
+    (`ClientExchange.revealed`): if not, the server has judged something else.
+    """
+    from ..verdict import judge  # the table of refusals, which a login that succeeds does without
+
+    octets = octets_of(text)
+    word, _, rest = octets.partition(b" ")
+    status = word.upper()
+    code, _, said = response(rest if status in (b"NO", b"BAD") else octets)
+    return judge("imap", said, code, revealed=revealed, understood=status != b"BAD")
 
 
 def literal(text: bytes) -> int | None:

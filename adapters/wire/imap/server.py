@@ -7,7 +7,7 @@ import re
 from sasl.steps import Failure
 from sasl.typed import TYPE_CHECKING, final
 
-from ..line import Line, is_torn, plain_line, without_end
+from ..line import Line, has_breaks, plain_line, without_end
 from ..server import TOO_LONG, TORN, Refusal, Server
 from ..starttls import StartTlsServer
 from .arguments import GO_AHEAD, WRONG_NUMBER, Arguments
@@ -41,7 +41,7 @@ class ServerWire(Server):
     def _begin(self, line: bytes) -> Line | Question | None:
         text = without_end(line)
         self._tag, name, arguments = command(text)
-        if is_torn(text):
+        if has_breaks(text):
             return self.answered(TORN)
         if name != b"LOGIN":
             return self.answered(self._authenticate(text, arguments if name == b"AUTHENTICATE" else b""))

@@ -7,8 +7,8 @@ from functools import partial
 from sasl.typed import TYPE_CHECKING
 
 from .. import load_server
-from .client import CapaWire, ClientWire, StartTlsWire, choose, client_wire, pass_wire, user_wire
-from .grammar import APOP, LONGEST_COMMAND, USER, mechanisms, timestamp
+from .client import CapaWire, ClientWire, Greeting, StartTlsWire, choose, client_wire, pass_wire, user_wire
+from .grammar import APOP, LONGEST_COMMAND, REPLIES, USER, farewell, mechanisms, refusal, timestamp
 
 if TYPE_CHECKING:
     from .server import ServerWire, StartTlsServerWire
@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 __all__ = [
     "APOP",
     "LONGEST_COMMAND",
+    "REPLIES",
     "USER",
     "CapaWire",
     "ClientWire",
+    "Greeting",
     "ServerWire",
     "StartTlsServerWire",
     "StartTlsWire",
     "choose",
     "client_wire",
+    "farewell",
     "mechanisms",
     "pass_wire",
+    "refusal",
     "timestamp",
     "user_wire",
 ]

@@ -6,7 +6,7 @@ import re
 from functools import partial
 
 from sasl.client_exchange import ClientExchange
-from sasl.errors import LimitExceeded, ProtocolError, UsageError
+from sasl.errors import ProtocolError, UsageError
 from sasl.policy import DEFAULT_POLICY
 from sasl.policy import choose as sasl_choose
 from sasl.prep import control_error, controls_in
@@ -14,26 +14,24 @@ from sasl.secret import Secret
 from sasl.steps import Complete, Harmless
 from sasl.typed import TYPE_CHECKING, final
 
+from ..answer import Answer
 from ..client import Client
-from ..line import Line, has_breaks, plain_line, without_end
+from ..line import Line, plain_line, without_end
 from ..starttls import StartTls
-from ..text import challenge_of, end_of_connection, octets_of, one_line, text_of
+from ..text import challenge_of, octets_of, one_line, text_of
 from . import grammar
 from .grammar import APOP, LONGEST_COMMAND, USER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
-    from typing import Any, Final, Literal
+    from typing import Any, Literal
 
     from sasl.channel import Channel
     from sasl.credentials import Credentials
-    from sasl.errors import SASLError
     from sasl.policy import Choice, Policy
     from sasl.steps import ClientSteps
 
     from ..client import Script
-
-_MOST_CAPABILITIES: Final = 65_536  # octets
 
 
 def choose(
@@ -139,7 +137,7 @@ class ClientWire(Client):
         elif ok:
             self._take_yes(text_of(rest))
         else:
-            code, text = grammar.refusal(rest)
+            code, text = grammar.response(rest)
             self._take_no(text, code)
         return None
 
@@ -220,37 +218,33 @@ def _apop(stamp: bytes, exchange: ClientExchange, secrets: list[Secret]) -> Gene
 
 
 @final
-class CapaWire:
+class Greeting(Answer):
+    """The server's first line (RFC 1939 section 4)."""
+
+    def _take(self, line: bytes) -> None:
+        grammar.check_greeting(line)
+        self.done = True
+
+
+@final
+class CapaWire(Answer):
     """The client's side of CAPA (RFC 2449): collects the lines of its answer.
 
     Attributes:
         capabilities: the lines, once done; empty where the server does not know the command.
-        done: whether the answer is complete.
-        error: ProtocolError for an answer that is none, LimitExceeded for one without end, ConnectionLost for one that
-            the connection ended in; it is to be closed then.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.capabilities: list[str] = []
-        self.done = False
-        self.error: SASLError | None = None
         self._begun = False
-        self._octets = 0
 
     def command(self) -> Line:
         """Return the command line."""
         return plain_line("CAPA")
 
-    def receive(self, line: bytes) -> None:
-        """Take a line of the answer. One that does not end in LF is the end of the connection."""
-        self._octets += len(line)
-        if self._octets > _MOST_CAPABILITIES:
-            self._refuse(LimitExceeded(f"more than {_MOST_CAPABILITIES} octets of capabilities"))
-        elif not line.endswith(b"\n"):
-            self.lost()
-        elif has_breaks(line := without_end(line)):
-            self._refuse(ProtocolError("a line that holds CR, LF or NUL", server_text=one_line(text_of(line))))
-        elif not self._begun:
+    def _take(self, line: bytes) -> None:
+        if not self._begun:
             self._begun = True
             self._take_status(line)
         elif line == b".":
@@ -258,21 +252,12 @@ class CapaWire:
         else:
             self.capabilities.append(text_of(line.removeprefix(b".")))
 
-    def lost(self) -> None:
-        """Say that the connection ended before the answer did."""
-        if not self.done:
-            self._refuse(end_of_connection())
-
-    def _refuse(self, error: SASLError) -> None:
-        self.error = error
-        self.done = True
-
     def _take_status(self, line: bytes) -> None:
         status = grammar.status(line)
         if status is None:
             text = one_line(text_of(line))
-            self.error = ProtocolError("neither +OK nor -ERR (RFC 1939 section 3)", server_text=text)
-        self.done = status is None or not status[0]
+            raise ProtocolError("neither +OK nor -ERR (RFC 1939 section 3)", server_text=text)
+        self.done = not status[0]
 
 
 @final

@@ -7,11 +7,15 @@ import re
 from sasl.typed import TYPE_CHECKING
 
 from ..line import without_end
-from ..text import octets_of, text_of
+from ..text import end_of_connection, not_a_greeting, octets_of, one_line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final
+
+    from sasl.errors import ConnectionLost
+
+    from ..verdict import Verdict
 
 USER: Final = "POP-USER"
 """The name in a `Choice` of the commands USER and PASS (RFC 1939 section 7), which are not a SASL mechanism."""
@@ -38,11 +42,40 @@ REPLIES: Final[Mapping[str, str]] = {
     "unsupported": "-ERR Unsupported authentication mechanism",
     "policy": "-ERR Encryption is required first",
 }
-"""What a server says to what a login has come to."""
+"""What a server says to a login that is "accepted", and to each of `sasl.KINDS` that it failed by."""
 
 _CODE: Final = re.compile(rb"\[([!-Z\\^-~]+)\] ?(.*)", re.DOTALL)  # RFC 2449 section 3: rchar, without "["
 _ATOMS: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _MSG_ID: Final = rb"<%b@(?:%b|\[[A-Za-z0-9.:-]+\])>" % (_ATOMS, _ATOMS)  # compiled where there is APOP
+_FAREWELL: Final = re.compile(
+    rb"-ERR (?:\[SYS/TEMP(?:/[^\]]*)?\] ?)?(?!\[).*"
+    rb"(?:session (?:\w+ ){0,2}(?:expired|invalid|ended|closed)|disconnect|inactiv|idle|time[d-]? ?out|shutting down)",
+    re.IGNORECASE,
+)
+"""How servers say that they end a session: Dovecot's "Disconnected for inactivity", "Server shutting down"; others'."""
+
+
+def check_greeting(line: bytes) -> None:
+    """Read a server's greeting, without its end. Raises ConnectionLost for -ERR, ProtocolError for anything but +OK."""
+    said = status(line)
+    if said is None:
+        raise not_a_greeting("POP3", line)
+    if not said[0]:
+        code, text = response(said[1])
+        raise end_of_connection(one_line(text), code)
+
+
+def is_farewell(line: bytes) -> bool:
+    """Whether a line says that the server ends the connection: with -ERR, as if that were a reply, and in words."""
+    return _FAREWELL.match(line) is not None
+
+
+def farewell(line: bytes) -> ConnectionLost | None:
+    """Return the error for a line with which the server ends the connection unasked; None for any other."""
+    if not is_farewell(line):
+        return None
+    code, text = response(line[4:].strip())
+    return end_of_connection(one_line(text), code)
 
 
 def mechanisms(capabilities: Iterable[str]) -> list[str]:
@@ -58,10 +91,24 @@ def status(line: bytes) -> tuple[bool, bytes] | None:
     return (word == b"+OK", text) if word in (b"+OK", b"-ERR") else None
 
 
-def refusal(rest: bytes) -> tuple[str | None, str]:
+def response(rest: bytes) -> tuple[str | None, str]:
     """Split what follows -ERR into response code (RFC 2449 section 8, RFC 3206) and text."""
     match = _CODE.fullmatch(rest)
     return (None, text_of(rest)) if match is None else (text_of(match[1]).upper(), text_of(match[2]))
+
+
+def refusal(text: bytes | str, *, revealed: bool = True) -> Verdict:
+    """Return what a server's no means, for a library that leaves nothing of it but a text: "[IN-USE] try later".
+
+    -ERR may stand before it, as poplib leaves it. `revealed` says whether anything had left that shows or proves the
+    credential (`ClientExchange.revealed`): if not, the server has judged something else.
+    """
+    from ..verdict import judge  # the table of refusals, which a login that succeeds does without
+
+    octets = octets_of(text)
+    line = status(octets)
+    code, said = response(octets if line is None else line[1])
+    return judge("pop", said, code, revealed=revealed)
 
 
 def is_msg_id(text: bytes) -> bool:

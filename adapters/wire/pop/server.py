@@ -9,7 +9,7 @@ from sasl.registry import server
 from sasl.steps import Failure
 from sasl.typed import TYPE_CHECKING, final
 
-from ..line import Line, is_torn, plain_line, without_end
+from ..line import Line, has_breaks, plain_line, without_end
 from ..server import TOO_LONG, TORN, Refusal, Server
 from ..starttls import StartTlsServer
 from .grammar import APOP, LONGEST_COMMAND, REPLIES, USER, is_msg_id
@@ -49,7 +49,7 @@ class ServerWire(Server):
 
     def _begin(self, line: bytes) -> Line | Question | None:
         text = without_end(line)
-        if is_torn(text):
+        if has_breaks(text):
             return self.answered(TORN)
         name, _, arguments = text.partition(b" ")
         name = name.upper()
@@ -79,7 +79,7 @@ def _user_and_pass(line: bytes, longest: int, against: Failure | None) -> Script
         name = name.upper()
         if len(line) > longest:
             return Refusal(TOO_LONG)
-        if is_torn(without_end(line)):
+        if has_breaks(without_end(line)):
             return Refusal(TORN)
         if name not in (b"USER", b"PASS"):
             return Refusal(Failure("malformed", "neither USER nor PASS (RFC 1939 section 7)"))

@@ -7,8 +7,19 @@ from functools import partial
 from sasl.typed import TYPE_CHECKING
 
 from .. import load_server
-from .client import ClientWire, StartTlsWire, client_wire
-from .grammar import AUTH_REQUIRED, LONGEST_COMMAND, LONGEST_RESPONSE, Reply, as_xtext, mail_auth, mechanisms
+from .client import ClientWire, EhloWire, Greeting, StartTlsWire, client_wire
+from .grammar import (
+    AUTH_REQUIRED,
+    LONGEST_COMMAND,
+    LONGEST_RESPONSE,
+    REPLIES,
+    Reply,
+    as_xtext,
+    farewell,
+    mail_auth,
+    mechanisms,
+    refusal,
+)
 
 if TYPE_CHECKING:
     from .server import ServerWire, StartTlsServerWire
@@ -17,15 +28,20 @@ __all__ = [
     "AUTH_REQUIRED",
     "LONGEST_COMMAND",
     "LONGEST_RESPONSE",
+    "REPLIES",
     "ClientWire",
+    "EhloWire",
+    "Greeting",
     "Reply",
     "ServerWire",
     "StartTlsServerWire",
     "StartTlsWire",
     "as_xtext",
     "client_wire",
+    "farewell",
     "mail_auth",
     "mechanisms",
+    "refusal",
 ]
 
 __getattr__ = partial(load_server, __name__, __all__)

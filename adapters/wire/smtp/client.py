@@ -7,21 +7,27 @@ import re
 from sasl.errors import ProtocolError, UsageError
 from sasl.typed import TYPE_CHECKING, final
 
+from ..answer import Answer
 from ..client import Client
+from ..line import plain_line
 from ..starttls import StartTls
-from ..text import NO_CHALLENGE, octets_of, text_of
+from ..text import NO_CHALLENGE, end_of_connection, not_a_greeting, octets_of, one_line, text_of
 from . import grammar
 from .grammar import LONGEST_COMMAND, LONGEST_RESPONSE, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any
+    from typing import Any, Final
 
     from sasl.client_exchange import ClientExchange
     from sasl.credentials import Credentials
+    from sasl.errors import SASLError
     from sasl.policy import Choice
 
     from ..line import Line
+
+
+_NAME: Final = re.compile(r"[!-~]{1,255}")
 
 
 @final
@@ -108,6 +114,64 @@ def client_wire(
 ) -> ClientWire:
     """Return the wire for what `choose` chose; `options` are the mechanism's. Raises as `sasl.client` does."""
     return ClientWire(choice.client(credentials, **options), initial_response=initial_response)
+
+
+@final
+class Greeting(Answer):
+    """The server's greeting (RFC 5321 section 4.3.1), of one line or several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reply = Reply()
+
+    def _take(self, line: bytes) -> None:
+        other = None
+        try:
+            self.done = self._reply.receive(line)
+        except ProtocolError:
+            other = not_a_greeting("SMTP", line)
+        if other is not None:
+            raise other
+        if self.done:
+            grammar.check_greeting(self._reply)
+
+
+@final
+class EhloWire(Answer):
+    """The client's side of EHLO (RFC 5321 section 4.1.1.1), or of LMTP's LHLO (RFC 2033 section 4.1).
+
+    `name` is what this machine is called, or its address: "[192.0.2.1]". Raises UsageError for what is neither.
+
+    Attributes:
+        capabilities: the extensions that the server offers, as it said them, once done.
+    """
+
+    def __init__(self, name: str, *, verb: str = "EHLO") -> None:
+        if not _NAME.fullmatch(name):
+            raise UsageError("a machine's name is printable ASCII without a space")
+        super().__init__()
+        self.capabilities: list[str] = []
+        self._command = plain_line(f"{verb} {name}")
+        self._reply = Reply()
+
+    def command(self) -> Line:
+        """Return the command line."""
+        return self._command
+
+    def _take(self, line: bytes) -> None:
+        reply = self._reply
+        self.done = reply.receive(line)
+        if not self.done:
+            return
+        if reply.code != 250:
+            raise self._refusal(reply.code, one_line(reply.text[1]))
+        self.capabilities += map(text_of, reply.lines[1:])
+
+    def _refusal(self, code: int, text: str) -> SASLError:
+        if code == 421:
+            return end_of_connection(text, str(code))
+        said = f"the server refuses {self._command.shown.partition(' ')[0]}: {text}"
+        return ProtocolError(said, server_text=text, response_code=str(code))
 
 
 @final

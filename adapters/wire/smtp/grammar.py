@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 
-from sasl.errors import LimitExceeded, ProtocolError, UsageError
+from sasl.errors import ConnectionLost, LimitExceeded, ProtocolError, TemporaryFailure, UsageError
 from sasl.typed import TYPE_CHECKING
 
 from ..line import has_breaks, without_end
-from ..text import one_line, text_of
+from ..text import end_of_connection, not_a_greeting, octets_of, one_line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Final
+
+    from ..verdict import Verdict
 
 LONGEST_COMMAND: Final = 512
 """Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
@@ -36,7 +38,7 @@ REPLIES: Final[Mapping[str, str]] = {
     "unsupported": "504 5.5.4 Unsupported authentication mechanism",
     "policy": "538 5.7.11 Encryption is required first",
 }
-"""What a server says to what a login has come to."""
+"""What a server says to a login that is "accepted", and to each of `sasl.KINDS` that it failed by."""
 
 _REPLY: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)")
@@ -99,6 +101,51 @@ def text_of_lines(lines: Iterable[bytes]) -> tuple[str | None, str]:
             text = text[match.end() :]
         texts.append(text)
     return enhanced, " ".join(texts)
+
+
+def ends_session(code: int, text: str) -> bool:
+    """Whether a reply says, after the login, that it is no more: 421, or 530 if that is not about TLS (RFC 3207)."""
+    return code == 421 or (code == 530 and "STARTTLS" not in text.upper())
+
+
+def check_greeting(reply: Reply) -> None:
+    """Read a server's greeting. Raises ConnectionLost where it wants no connection, TemporaryFailure for "not now"."""
+    if reply.code == 220:
+        return
+    enhanced, text = reply.text
+    text, said = one_line(text), _code_of(reply.code, enhanced)
+    if reply.code == 421:
+        raise end_of_connection(text, said)
+    if reply.code >= 500:
+        raise ConnectionLost(f"the server wants no connection: {text}", server_text=text, response_code=said)
+    if reply.code >= 400:
+        raise TemporaryFailure(text, server_text=text, response_code=said, kind="unavailable")
+    raise not_a_greeting("SMTP", b"%d %b" % (reply.code, b" ".join(reply.lines)))
+
+
+def farewell(line: bytes) -> ConnectionLost | None:
+    """Return the error for 421, which a server may say at any time (RFC 5321 section 3.8); None for any other line."""
+    if line[:3] != b"421":
+        return None
+    enhanced, text = text_of_lines([line.rstrip()[4:]])
+    return end_of_connection(one_line(text), _code_of(421, enhanced))
+
+
+def refusal(code: int, text: bytes | str, *, revealed: bool = True) -> Verdict:
+    """Return what a server's no means, for a library that leaves a code and a text: 535, "5.7.8 wrong password".
+
+    The lines of a reply may stand below each other, as in `smtplib.SMTPResponseException.smtp_error`. `revealed` says
+    whether anything had left that shows or proves the credential (`ClientExchange.revealed`): if not, the server has
+    judged something else.
+    """
+    from ..verdict import judge  # the table of refusals, which a login that succeeds does without
+
+    enhanced, said = text_of_lines(octets_of(text).splitlines())
+    return judge("smtp", said, _code_of(code, enhanced), revealed=revealed)
+
+
+def _code_of(code: int, enhanced: str | None) -> str:
+    return f"{code} {enhanced}" if enhanced else str(code)
 
 
 # --- the AUTH parameter of MAIL

@@ -6,7 +6,7 @@ import re
 
 from sasl.typed import TYPE_CHECKING, final
 
-from ..line import is_torn, without_end
+from ..line import has_breaks, without_end
 from ..server import TORN, Server
 from ..starttls import StartTlsServer
 from .grammar import LONGEST_RESPONSE, REPLIES
@@ -30,7 +30,7 @@ class ServerWire(Server):
 
     def _begin(self, line: bytes) -> Line | Question | None:
         text = without_end(line)
-        if is_torn(text):
+        if has_breaks(text):
             return self.answered(TORN)
         name, _, arguments = text.partition(b" ")
         return self.answered(self._authenticate(text, arguments if name.upper() == b"AUTH" else b""))

@@ -14,13 +14,18 @@ import sasl
 import sasl.spec
 from sasl.adapters import providers, refusals
 from sasl.adapters.binding.errors import timeout_error
-from sasl.adapters.wire import imap, pop, smtp
+from sasl.adapters.wire import imap, pop, sieve, smtp
 from sasl.adapters.wire.text import end_of_connection, not_a_greeting
 
 CASES = sasl.spec.refusals()
 ROWS = refusals.rows()
 OWN = [(profile, row) for profile in providers.profiles() for row in profile.refusals]
-WIRES: dict[str, Any] = {"imap": imap.ClientWire, "pop": pop.ClientWire, "smtp": smtp.ClientWire}
+WIRES: dict[str, Any] = {
+    "imap": imap.ClientWire,
+    "pop": pop.ClientWire,
+    "smtp": smtp.ClientWire,
+    "sieve": sieve.ClientWire,
+}
 SECRET = "wonderland-77"
 FIRST_NONCE = "fyko+d2lbbFgONRv9qkxdawL"
 
@@ -131,7 +136,7 @@ def test_ids_are_unique_and_mean_one_row_for_ever() -> None:
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.id)
 def test_a_row_is_well_formed(row: refusals.Row) -> None:
     assert row.kind is None or row.kind in sasl.KINDS
-    assert row.protocol in ("", "imap", "pop", "smtp")
+    assert row.protocol in ("", *WIRES)
     assert row.phase in ("", *refusals.PHASES)
     assert all(phrase == phrase.lower() and len(phrase) > 3 for phrase in row.says)
     for text in (row.advice, row.bearer_advice):
@@ -160,8 +165,8 @@ def test_no_text_and_no_code_is_too_odd(protocol: str, text: str, code: str | No
 
 
 def test_of_a_protocol_that_nobody_knows_the_phase_decides() -> None:
-    assert refusals.classify("sieve", phase="before").id == "told-unsupported"
-    assert refusals.classify("sieve", phase="after").id == "told-credentials"
+    assert refusals.classify("xmpp", phase="before").id == "told-unsupported"
+    assert refusals.classify("xmpp", phase="after").id == "told-credentials"
 
 
 @pytest.mark.parametrize("kind", sasl.KINDS)

@@ -368,3 +368,16 @@ def test_an_interruption_right_after_the_servers_yes_is_no_login(monkeypatch: py
     wire.abandon(sasl.Cancelled("the exchange was interrupted"))
 
     assert (type(wire.error), wire.must_close, wire.done) == (sasl.Cancelled, True, True)
+
+
+# --- the names that all wires share
+
+
+def test_the_names_of_all_wires_are_public() -> None:
+    from sasl.adapters import wire
+    from sasl.adapters.wire import line, protocol
+
+    assert (wire.Line, wire.Wire, wire.LONGEST_LINE) == (line.Line, protocol.Wire, client.LONGEST_LINE)
+    assert {*wire.__all__} == {"LONGEST_LINE", "Line", "Verdict", "Wire"}
+    with pytest.raises(AttributeError, match=r"'sasl.adapters.wire' has no attribute 'Nothing'"):
+        _ = wire.Nothing

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import sasl
 from sasl.adapters.wire import imap, pop, smtp
 from sasl.errors import UsageError
+from sasl.exchange import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -483,6 +485,50 @@ def test_options_reach_the_mechanism_that_they_are_for(protocol: Protocol) -> No
     event = sasl.settle(wire.exchange, question, reject)
 
     assert json.loads(event.data)["scope"] == "https://mail.example.com/"
+
+
+def test_a_family_of_mechanisms_has_its_options_once(protocol: Protocol, settled: Any) -> None:
+    decoy = (b"the same secret at all workers", 10_000)
+    options = {"SCRAM": {"decoy": decoy}, "SCRAM-SHA-1": {"decoy": (decoy[0], 5_000)}}
+
+    def iterations(name: str) -> bytes:
+        wire = protocol.server(name, options=options)
+        challenge = settled(
+            wire, wire.receive(protocol.command(name, b64encode(b"n,,n=nobody,r=abc"))), lambda _q: None
+        )
+        return b64decode(challenge.octets.removeprefix(protocol.prefix)).rpartition(b",i=")[2]
+
+    assert iterations("SCRAM-SHA-256") == iterations("SCRAM-SHA-512") == b"10000"
+    assert iterations("SCRAM-SHA-1") == b"5000"  # what is its own counts alone
+
+
+def test_a_client_that_is_gone_leaves_nothing_behind(protocol: Protocol) -> None:
+    asked, waiting, unheard = protocol.server(), protocol.server(), protocol.server()
+    assert isinstance(asked.receive(protocol.command("XOAUTH2", XOAUTH2)), sasl.Question)
+    waiting.receive(protocol.command("PLAIN"))
+    for wire in (asked, waiting, unheard):
+        wire.lost()
+        wire.lost()
+        assert wire.result.kind == "cancelled"
+        assert wire.exchange is None or wire.exchange.state is State.FAILED
+        with pytest.raises(sasl.UsageError):
+            wire.receive(b"*\r\n")
+
+
+def test_a_client_that_is_gone_takes_no_result_back(protocol: Protocol, settled: Any) -> None:
+    wire = protocol.server()
+    settled(wire, wire.receive(protocol.command("XOAUTH2", XOAUTH2)), accept)
+    wire.lost()
+    assert isinstance(wire.result, sasl.Success)
+
+
+def test_a_client_that_is_gone_within_a_login_command_leaves_nothing_behind() -> None:
+    wire = imap.ServerWire(["IMAP-LOGIN"], channel=sasl.Channel(tls=True))
+    wire.receive(b"A1 LOGIN alice {10}\r\n")
+    script = wire._script
+    wire.lost()
+    assert inspect.getgeneratorstate(script) == inspect.GEN_CLOSED
+    assert isinstance(wire.result, sasl.Failure)
 
 
 def test_a_wire_shows_no_secret(protocol: Protocol, settled: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 import poplib
 import smtplib
+from functools import partial
 from typing import TYPE_CHECKING, assert_type
 
 import sasl
@@ -13,11 +14,12 @@ import sasl.adapters.poplib
 import sasl.adapters.smtplib
 import sasl.mechanisms
 import sasl.spec
+from sasl.adapters.binding import AsyncBinding, Binding, Dialogue, Family, Library, Offer, bind, run, run_async
 from sasl.adapters.reference import Endpoint, running, serving
-from sasl.adapters.wire import imap
+from sasl.adapters.wire import LONGEST_LINE, Line, Wire, imap, smtp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sasl.steps import Answer
 
@@ -36,6 +38,17 @@ def log_in(token: str) -> bytes | None:
     return exchange.start()
 
 
+def resolve_any(credentials: sasl.Credentials) -> sasl.Credentials:
+    """Credentials of any kind, as a library takes them."""
+    assert_type(sasl.resolve(sasl.Password("user", "password")), sasl.Password)
+    return sasl.resolve(credentials)
+
+
+async def resolve_any_later(credentials: sasl.Credentials) -> sasl.Credentials:
+    """The same, awaited."""
+    return await sasl.resolve_async(credentials)
+
+
 async def resolved(source: sasl.TokenSource) -> sasl.Bearer:
     """A token source that may have to be awaited."""
     return await sasl.resolve_async(sasl.Bearer("user@example.com", source), stale="old")
@@ -52,8 +65,15 @@ def serve(response: bytes) -> str | None:
     """The server's side."""
     exchange = sasl.server("PLAIN", success_data=False)
     event = sasl.settle(exchange, exchange.start(response), check)
-    assert_type(event, sasl.Challenge | sasl.Question | sasl.Success | sasl.Failure)
+    assert_type(event, sasl.Challenge | sasl.Success | sasl.Failure)
     return event.identity if isinstance(event, sasl.Success) else None
+
+
+async def settle_later(exchange: sasl.ServerExchange, event: sasl.Event) -> sasl.Settled:
+    """No question comes out, whatever goes in."""
+    settled = await sasl.settle_async(exchange, event, check)
+    assert_type(settled, sasl.Challenge | sasl.Success | sasl.Failure)
+    return settled
 
 
 def token_client(credentials: sasl.Bearer, options: sasl.Options) -> sasl.ClientSteps:
@@ -89,7 +109,54 @@ def log_in_with_the_libraries(credentials: sasl.Credentials, fetch: Callable[[],
     sasl.adapters.smtplib.SMTP("localhost").login("user", sasl.Bearer("user", fetch))
 
 
-def bind(exchange: sasl.ClientExchange) -> bytes:
+class LibraryError(Exception):
+    """A library's base error."""
+
+
+ERRORS = bind(
+    LibraryError, module=__name__, prefix="Lib", lost=LibraryError, args=lambda error, dialogue: (str(error),)
+)
+assert_type(ERRORS, Family)
+
+
+def drive(wire: Wire, read: Callable[[], bytes], write: Callable[[bytes], None], close: Callable[[], None]) -> None:
+    """A binding by hand."""
+    run(wire, read, write, close, timeout=30, errors=ERRORS)
+    line: Line = wire.command()
+    assert_type(line.octets, bytes)
+    assert_type(LONGEST_LINE, int)
+
+
+async def drive_in_a_loop(
+    wire: smtp.ClientWire,
+    read: Callable[[], Awaitable[bytes]],
+    write: Callable[[bytes], Awaitable[None]],
+    close: Callable[[], None],
+) -> bool:
+    """The same, awaited."""
+    await run_async(wire, read, write, close, errors=ERRORS)
+    return wire.exchange.complete
+
+
+def describe_library(client: smtplib.SMTP, credentials: sasl.Credentials) -> tuple[int, bytes]:
+    """A library of one's own, and its one line for users."""
+    library: Library[smtplib.SMTP, tuple[int, bytes]] = Library(
+        service="smtp",
+        errors=ERRORS,
+        channel=lambda conn: sasl.Channel(tls=conn.sock is not None),
+        dialogue=lambda conn: Dialogue(conn.send, lambda: b"", conn.close),
+        offer=lambda conn, dialogue: Offer(partial(sasl.choose, ["PLAIN"]), smtp.client_wire),
+        finish=lambda conn, dialogue: (dialogue.wire.code, dialogue.wire.reply),
+    )
+    return Binding(library).authenticate(client, credentials, timeout=10)
+
+
+async def await_library(library: Library[object, bytes], conn: object, credentials: sasl.Credentials) -> bytes:
+    """The same of an asynchronous one."""
+    return await AsyncBinding(library).authenticate(conn, credentials, policy=sasl.Policy())
+
+
+def bind_by_wire(exchange: sasl.ClientExchange) -> bytes:
     """A binding for a library."""
     wire = imap.ClientWire(exchange, tag="A1", capabilities=["SASL-IR"])
     line = wire.receive(wire.command().octets)
