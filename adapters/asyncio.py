@@ -285,8 +285,7 @@ async def _agree_on_tls(connection: Connection, dialogue: Dialogue) -> None:
         raise PolicyViolation(NOT_OFFERED)
     wire = speech.start_tls()
     await dialogue.send(wire.command())
-    while not wire.done:
-        wire.receive(dialogue.take(await dialogue.readline()))
+    await dialogue.read(wire)
     if behind := _at_hand(connection.reader):
         wire.receive(behind)
     if wire.error is not None:

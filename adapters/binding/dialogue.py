@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..wire.answer import Answer
     from ..wire.pop import CapaWire
     from ..wire.sieve import CapabilityWire
+    from ..wire.starttls import StartTls
     from .drive import Steps
 
 READ: Final = LONGEST_LINE + 1
@@ -113,11 +114,15 @@ class Dialogue:
 
     async def hear(self, answer: Answer) -> None:
         """Read an answer of the server of an asynchronous library. Close the connection where it is none."""
-        while not answer.done:
-            answer.receive(self.take(await self.readline()))
+        await self.read(answer)
         if answer.error is not None:
             self.close()
             raise answer.error
+
+    async def read(self, answer: Answer | StartTls) -> None:
+        """Read lines of the server of an asynchronous library until an answer is whole, or is none."""
+        while not answer.done:
+            answer.receive(self.take(await self.readline()))
 
     def scrub(self, text: str) -> str:
         """Return a text without the credentials that have left, as they are and as they were sent."""

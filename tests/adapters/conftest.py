@@ -11,6 +11,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -20,6 +21,7 @@ import sasl
 from sasl import registry
 from sasl.adapters.reference import token_endpoint
 
+from ..support.loops import LOOPS, run_strictly
 from ..support.protocols import PROTOCOLS, Protocol, Turn
 
 if TYPE_CHECKING:
@@ -242,6 +244,12 @@ def stage(server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> Ite
         yield stage
     finally:
         stage.end()
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Run a coroutine function in each loop."""
+    return partial(run_strictly, request.param)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from sasl.adapters.binding.transport import borrow
 from sasl.adapters.reference import Settings, running
 
 from ..support.leaks import seen, shown
-from ..support.loops import LOOPS, Cancelled, run_strictly
+from ..support.loops import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -37,12 +37,6 @@ LOOPBACK: Final = sasl.Policy(plaintext="loopback")
 YES: Final = b"{tag} OK Logged in\r\n"
 GREETING: Final = b"* OK ready\r\n"
 CAPABILITY: Final = b"{tag} CAPABILITY"
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Run a coroutine function in each loop."""
-    return partial(run_strictly, request.param)
 
 
 @pytest.fixture

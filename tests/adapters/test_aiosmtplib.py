@@ -19,7 +19,7 @@ from sasl.adapters.binding import is_gone
 from sasl.adapters.reference import Settings, running
 
 from ..support.leaks import seen, shown
-from ..support.loops import LOOPS, Cancelled, run_strictly
+from ..support.loops import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -32,12 +32,6 @@ MANY: Final = 100
 LOOPBACK: Final = sasl.Policy(plaintext="loopback")
 OLD: Final = not hasattr(aiosmtplib, "SMTPConnectResponseError")
 """Whether it is a release before 5.0."""
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Run a coroutine function in each loop."""
-    return partial(run_strictly, request.param)
 
 
 @pytest.fixture
