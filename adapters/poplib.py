@@ -72,6 +72,10 @@ def _arguments(error: SASLError, dialogue: Dialogue) -> tuple[bytes | str] | Non
 _OURS: Final = Family(_arguments)
 
 
+_CUT: Final = (b"", b"-", b"-E", b"-ER")
+"""What poplib says that the server has said, where the connection was cut in the first word of a reply."""
+
+
 def is_session_lost(error: BaseException) -> bool:
     """Whether an error of poplib or of `authenticate` says that the session is gone: log in on a new connection then.
 
@@ -81,8 +85,8 @@ def is_session_lost(error: BaseException) -> bool:
     """
     if isinstance(error, SASLError) or not isinstance(error, poplib.error_proto):
         return is_gone_below(error)
-    said = error.args[0] if error.args else b""
-    return error.args == _EOF or (isinstance(said, bytes) and is_farewell(said))
+    said = error.args[0] if error.args else None
+    return error.args == _EOF or (isinstance(said, bytes) and (said in _CUT or is_farewell(said)))
 
 
 class POP3(poplib.POP3):

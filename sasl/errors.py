@@ -173,15 +173,26 @@ class TokenError(SASLError):
         code: the authorization server's error code (RFC 6749 section 5.2), or a word of ours.
         retryable: whether trying later, with nothing changed, makes sense.
         needs_user: whether somebody has to sign in or give consent again.
+        hint: what a person should do; "" where nobody can tell.
+        retry_after: seconds that the authorization server wants to be left alone (RFC 9110 section 10.2.3), or None.
     """
 
     def __init__(
-        self, message: str = "", *, code: str | None = None, retryable: bool = False, needs_user: bool = False
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        retryable: bool = False,
+        needs_user: bool = False,
+        hint: str = "",
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.retryable = retryable
         self.needs_user = needs_user
+        self.hint = hint
+        self.retry_after = retry_after
 
 
 def bare(error: E) -> E:

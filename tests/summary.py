@@ -19,6 +19,7 @@ SERVERS = {
     "curl": ("curl", "curl"),
     "GNU SASL": ("libgsasl", "libgsasl18"),
     "PostgreSQL": ("psql", "postgresql"),
+    "Redis": ("redis-server", "redis-server"),
     "OpenLDAP": ("slapd", "slapd"),
     "Prosody": ("prosody", "prosody"),
 }

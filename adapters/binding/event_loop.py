@@ -92,6 +92,18 @@ def take_lock(lock: Lock) -> Iterator[None]:
         lock.release()
 
 
+async def pause(seconds: float) -> None:
+    """Wait for so many seconds."""
+    trio = _running_trio()
+    await (sys.modules["asyncio"] if trio is None else trio).sleep(seconds)
+
+
+def new_lock() -> Any:
+    """Return a lock for the tasks of the running loop."""
+    trio = _running_trio()
+    return (sys.modules["asyncio"] if trio is None else trio).Lock()
+
+
 def _running_trio() -> Any:
     """Return the module trio if this task is one of trio's, else None."""
     trio = sys.modules.get("trio")

@@ -128,6 +128,11 @@ class Binding(Generic[C, R]):
     def __init__(self, library: Library[C, R]) -> None:
         self._library = library
 
+    @property
+    def library(self) -> Library[C, R]:
+        """What was said about the library: a `Session` closes its connections by that."""
+        return self._library
+
     def authenticate(
         self,
         conn: C,
@@ -172,6 +177,11 @@ class AsyncBinding(Generic[C, R]):
 
     def __init__(self, library: Library[C, R]) -> None:
         self._library = library
+
+    @property
+    def library(self) -> Library[C, R]:
+        """What was said about the library: a `Session` closes its connections by that."""
+        return self._library
 
     async def authenticate(
         self,

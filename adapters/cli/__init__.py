@@ -1,7 +1,8 @@
 """The command line: `sasl VERB`, with the exit codes of sysexits.h.
 
 A verb is a module in this folder with `configure(parser)`, which says what it takes, and `run(arguments)`, which
-returns an exit code. It is imported when it is asked for, so that a light verb stays light.
+returns an exit code; one whose arguments depend on each other names what is missing by `missing(arguments)`. It is
+imported when it is asked for, so that a light verb stays light.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 VERBS: Final = {
     "login": "log in at a mail server, or say in plain words why it refuses",
+    "token": "sign in at a provider once, and get tokens from then on",
     "demo": "log in with every mechanism at servers that it brings along",
     "serve": "run servers to test clients against, until interrupted",
     "mechs": "list the mechanisms that are registered",
@@ -84,7 +86,8 @@ def main(argv: Sequence[str]) -> int:
         _say("interrupted")
         return exits.INTERRUPTED
     except SASLError as error:
-        _say(printable(str(error)))
+        hint = getattr(error, "hint", "")
+        _say(printable(f"{str(error).rstrip('.')}. {hint}" if hint else str(error)))
         return exits.code(error)
     except ImportError as error:
         _say(f"not installed: {printable(str(error.name))}")
@@ -122,6 +125,8 @@ def _run(argv: Sequence[str]) -> int:
             # Never what it was set to: somebody will try --password=...
             names = sorted({word.partition("=")[0] for word in unknown if word.startswith("--")})
             chosen.error(f"unknown: {', '.join(names) or 'more arguments than it takes'}")
+        if wrong := getattr(module, "missing", _nothing)(arguments):
+            chosen.error(f"the following arguments are required: {wrong}")
     except SystemExit as ended:
         if chosen.wrong and wanted == "login" and "--json" in argv:
             from .outcome import Outcome
@@ -130,6 +135,10 @@ def _run(argv: Sequence[str]) -> int:
         return int(ended.code or exits.DONE)
     code: int = module.run(arguments)
     return code
+
+
+def _nothing(_arguments: argparse.Namespace) -> str:
+    return ""
 
 
 def _report_io_error(error: OSError) -> int:

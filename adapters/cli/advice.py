@@ -41,6 +41,7 @@ class Facts:
         protocol: "imap", "pop" or "smtp".
         host: the server's name.
         token: whether the credential is a token.
+        account: that of `sasl token` whose token it is, or "".
         tls: whether TLS was in force.
         authzid: whether it was to act as another user.
         offered: the mechanisms that the server offered; None if that was not learnt.
@@ -55,6 +56,7 @@ class Facts:
     protocol: str = "imap"
     host: str = ""
     token: bool = False
+    account: str = ""
     tls: bool = False
     authzid: bool = False
     offered: tuple[str, ...] | None = None
@@ -105,6 +107,10 @@ def advice(error: SASLError, facts: Facts) -> str:
     """Return what to do about an error; empty where the error says it all."""
     if _is_the_servers(error):
         return _about_a_refusal(error, facts)
+    if facts.account and isinstance(error, TokenError):
+        from .token.account import help_for
+
+        return help_for(error, facts.account)
     rows = [row for family, rows in ROWS.items() if isinstance(error, family) for row in rows]
     if _weak_names(error):
         rows.insert(0, _WEAK_ONLY)

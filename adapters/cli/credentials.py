@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
-from sasl.credentials import AccessToken, Anonymous, Bearer, External, Password
+from sasl.credentials import Anonymous, Bearer, External, Password
 from sasl.errors import MechanismUnavailable, TokenError, UsageError
 from sasl.registry import lookup
 from sasl.secret import Secret
 from sasl.text import printable
 from sasl.value import value
 
-from ..deadline import alarm
-from .exits import TRY_LATER, NoSecret, Undecodable, UnknownMechanism
+from .exits import NoSecret, Undecodable, UnknownMechanism
 from .screen import end_line
+from .timely import Timely
 
 if TYPE_CHECKING:
     import argparse
@@ -28,10 +27,13 @@ if TYPE_CHECKING:
     from sasl.registry import Mechanism
 
     from ..deadline import Deadline
-    from ..tokens.google import GoogleTokens, Request
+    from ..tokens.command import CommandTokens
+    from ..tokens.google import GoogleTokens
+    from ..tokens.oauth import OAuthTokens
 
-_LONGEST: Final = 65_536  # octets of a secret, as of a SASL message
-_LONGEST_NAME: Final = 100  # characters of a program's name
+_NO_CREDENTIAL: Final = (
+    "no credential: name one of --password-env, --password-command, --token-env, --token-command, --google, --account"
+)
 _NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")  # of a variable, as most are written
 
 
@@ -46,6 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--google", metavar="FILE", help="get a token by a file of Google's: of an authorized user or a service account"
     )
+    source.add_argument("--account", metavar="NAME", help="get a token of this account of `sasl token`")
+    group.add_argument("--store", metavar="FOLDER", help="where accounts are kept (default: see `sasl token --help`)")
     group.add_argument(
         "--google-subject", metavar="USER", help="whom the service account acts for (default: the user in the URL)"
     )
@@ -61,7 +65,7 @@ class Plan:
         kind: the type of the credentials.
         obtain: gets them, by asking whoever has the secret. A command or a request has the time that the deadline
             shows then; it begins anew when somebody has typed. Raises UsageError; TokenError for a file of --google
-            that cannot be used. A `Bearer` of --token-command or --google is still to be resolved.
+            that cannot be used. A `Bearer` of --token-command, --google or --account is still to be resolved.
     """
 
     kind: type
@@ -76,6 +80,8 @@ def plan(arguments: argparse.Namespace, user: str | None) -> Plan:
     """
     if arguments.google_subject is not None and arguments.google is None:
         raise UsageError("--google-subject wants the --google file of a service account")
+    if arguments.store is not None and arguments.account is None:
+        raise UsageError("--store wants the --account in it")
     kind = _kind(arguments)
     if kind in _WITHOUT_SECRET:
         return Plan(kind, lambda _deadline: _WITHOUT_SECRET[kind](arguments.authzid, user))
@@ -107,11 +113,13 @@ def _bearer(arguments: argparse.Namespace, user: str) -> Callable[[Deadline], Cr
         raise UsageError("a token has no --authzid: the user in the URL is the mailbox to open")
     if arguments.google is not None:
         return lambda deadline: Bearer(user, _google(arguments, user, deadline))
+    if arguments.account is not None:
+        return lambda deadline: Bearer(user, _account(arguments, deadline))
     if arguments.token_command is not None:
-        words = _words(arguments.token_command, "--token-command")
-        return lambda deadline: Bearer(user, CommandToken(words, deadline))
+        words = split_command(arguments.token_command, "--token-command")
+        return lambda deadline: Bearer(user, _command(words, deadline))
     if arguments.token_env is not None:
-        token = Secret(_variable(arguments.token_env, "--token-env"))
+        token = Secret(read_variable(arguments.token_env, "--token-env"))
         return lambda _deadline: Bearer(user, token)
     check_terminal()
     return lambda deadline: Bearer(user, _ask_untimed(f"Access token for {printable(user)}: ", deadline))
@@ -119,34 +127,32 @@ def _bearer(arguments: argparse.Namespace, user: str) -> Callable[[Deadline], Cr
 
 def _password(arguments: argparse.Namespace, user: str) -> Callable[[Deadline], str]:
     if arguments.password_env is not None:
-        password = Secret(_variable(arguments.password_env, "--password-env"))
+        password = Secret(read_variable(arguments.password_env, "--password-env"))
         return lambda _deadline: password.reveal()
     if arguments.password_command is not None:
-        words = _words(arguments.password_command, "--password-command")
-        return lambda deadline: _password_of(words, deadline)
+        words = split_command(arguments.password_command, "--password-command")
+        return lambda deadline: password_of(words, deadline)
     check_terminal()
     return lambda deadline: _ask_untimed(f"Password for {printable(user)}: ", deadline)
 
 
-def _password_of(words: list[str], deadline: Deadline) -> str:
+def password_of(words: list[str], deadline: Deadline) -> str:
+    """Return the first line that a command of --password-command prints. Raises NoSecret."""
+    from ..tokens.command import called, run
+
     try:
-        return _output(words, deadline.left(), "--password-command")
+        printed = run(words, deadline.left(), name=called(words, "--password-command"), interactive=True)
+        return decode_line(printed.partition(b"\n")[0]) or ""
     except TokenError as error:
         failure = NoSecret(str(error), error.code or "command_failed")
     raise failure
 
 
-@final
-class CommandToken:
-    """Asks a command for a token, anew each time."""
+def _command(words: list[str], deadline: Deadline) -> CommandTokens:
+    """Return a source whose command may ask at the terminal, and says there what is wrong."""
+    from ..tokens.command import CommandTokens
 
-    def __init__(self, words: list[str], deadline: Deadline) -> None:
-        self._words = words
-        self._deadline = deadline
-
-    def token(self, *, stale: str | None = None) -> AccessToken:  # noqa: ARG002 -- the command is not told
-        """Run the command. Raises TokenError if that gives no token."""
-        return AccessToken(_output(self._words, self._deadline.left(), "--token-command"))
+    return CommandTokens(words, timeout=deadline.left, name="--token-command", interactive=True)
 
 
 def _kind(arguments: argparse.Namespace) -> type:
@@ -155,11 +161,18 @@ def _kind(arguments: argparse.Namespace) -> type:
     What takes neither a password nor a token is made of what the option for a password gives.
     """
     wanted = Password if arguments.mechanism is None else _row(arguments.mechanism).credentials
-    if arguments.token_env is not None or arguments.token_command is not None or arguments.google is not None:
+    tokens = (arguments.token_env, arguments.token_command, arguments.google, arguments.account)
+    if any(option is not None for option in tokens):
         return Bearer
     if arguments.password_env is None and arguments.password_command is None:
         return wanted
     return Password if wanted is Bearer or wanted in _WITHOUT_SECRET else wanted
+
+
+def _account(arguments: argparse.Namespace, deadline: Deadline) -> OAuthTokens:
+    from .token.account import source, store_of
+
+    return source(store_of(arguments.store), arguments.account, deadline)
 
 
 def _google(arguments: argparse.Namespace, user: str, deadline: Deadline) -> GoogleTokens:
@@ -169,23 +182,8 @@ def _google(arguments: argparse.Namespace, user: str, deadline: Deadline) -> Goo
     subject = arguments.google_subject
     if subject is None and google.type_of(arguments.google) == google.SERVICE_ACCOUNT:
         subject = user
-    request = _Timely(google.Request(timeout=deadline.left), deadline)
+    request = Timely(google.Request(timeout=deadline.left), deadline)
     return google.from_file(arguments.google, subject=subject, request=request)
-
-
-class _Timely:
-    """Sends requests for google-auth, and gives up in time also where a name is looked up.
-
-    The deadline is for them alone: one that rang while a new refresh token is stored would lose it.
-    """
-
-    def __init__(self, send: Request, deadline: Deadline) -> None:
-        self.timeout = deadline.left
-        self._send = send
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        with alarm(self.timeout()):
-            return self._send(*arguments, **named)
 
 
 def _row(name: str) -> Mechanism:
@@ -196,7 +194,7 @@ def _row(name: str) -> Mechanism:
     raise failure
 
 
-def _variable(name: str, option: str) -> str:
+def read_variable(name: str, option: str) -> str:
     """Read a variable. What does not look like the name of one is not shown: it may be the secret itself."""
     text = decode_line(os.fsencode(os.environ.get(name, "")))
     shown = f"the variable {name} of {option}" if _NAME.fullmatch(name) else f"the variable that {option} names"
@@ -207,7 +205,8 @@ def _variable(name: str, option: str) -> str:
     return text
 
 
-def _words(command: str, option: str) -> list[str]:
+def split_command(command: str, option: str) -> list[str]:
+    """Return the words of a command, as a shell tells them apart. Raises NoSecret."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -215,65 +214,6 @@ def _words(command: str, option: str) -> list[str]:
     if not words:
         raise NoSecret(f"the command of {option} is empty, or a quote in it is not closed", "command_not_run")
     return words
-
-
-def _called(words: list[str], option: str) -> str:
-    """Return how a command is named. One word that is no path may be the secret itself."""
-    named = len(words) > 1 or "/" in words[0]
-    return f"{option} ({printable(words[0], limit=_LONGEST_NAME)})" if named else option
-
-
-def _output(words: list[str], timeout: float, option: str) -> str:
-    """Run a command without a shell and return the first line that it prints.
-
-    Raises TokenError: retryable if it ends with 75 (sysexits.h) or takes too long, needs_user for any other exit
-    code: somebody has to look at what it said on stderr.
-    """
-    source = _called(words, option)
-    try:
-        status, line = _first_line(words, timeout)
-    except TimeoutError:
-        failure = TokenError(f"{source} took too long", code="command_timeout", retryable=True)
-    except (OSError, ValueError) as error:
-        failure = TokenError(f"{source} cannot run: {_why(error)}", code="command_not_run")
-    else:
-        text = decode_line(line)
-        if not status and text:
-            return text
-        failure = TokenError(f"{source} printed no text in UTF-8 on its first line", code="no_token")
-        if status:
-            failure = TokenError(
-                f"{source} failed with exit code {status}",
-                code="try_later" if status == TRY_LATER else "command_failed",
-                retryable=status == TRY_LATER,
-                needs_user=status != TRY_LATER,
-            )
-    raise failure
-
-
-def _why(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such program"
-    return str(error.strerror) if isinstance(error, OSError) else "it holds a NUL"
-
-
-def _first_line(words: list[str], timeout: float) -> tuple[int, bytes]:
-    """Run a command; return its exit code and the first line that it printed.
-
-    Its stdin and stderr are ours: it may ask for a passphrase, and say what is wrong.
-    Raises OSError or ValueError if it cannot run, TimeoutError if it takes too long; it is killed then.
-    """
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: S603 -- the user's own command
-        assert process.stdout is not None  # noqa: S101 -- for mypy: it is a pipe
-        try:
-            with alarm(timeout):
-                line = process.stdout.readline(_LONGEST)
-                while process.stdout.read(_LONGEST):
-                    pass  # it may have more to say, and would fail if nobody took it
-                return process.wait(), line
-        except BaseException:
-            process.kill()
-            raise
 
 
 def decode_line(octets: bytes) -> str | None:
@@ -291,12 +231,10 @@ def _ask_untimed(prompt: str, deadline: Deadline) -> str:
     return secret
 
 
-def check_terminal() -> None:
-    """Raise UsageError where there is no terminal to ask."""
+def check_terminal(said: str = _NO_CREDENTIAL) -> None:
+    """Raise UsageError, which says this, where there is no terminal to ask."""
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(
-            "no credential: name one of --password-env, --password-command, --token-env, --token-command, --google"
-        )
+        raise UsageError(said)
 
 
 def ask(prompt: str) -> str:

@@ -49,9 +49,9 @@ example:
   sasl demo
 
 It starts an IMAP, a POP3 and a SMTP server on free ports of this machine, with a CA made on the spot, logs in with
-imaplib, poplib and smtplib, and stops them again. Nothing leaves the machine. With the extra `google`, tokens come
-through google-auth from a token endpoint that it brings along too, and one that was revoked is replaced. The exit code
-is 0 if every login that must succeed did and every token that must be refused was, else 70.
+imaplib, poplib and smtplib, and stops them again. Nothing leaves the machine. With the extras `google` and `serve`,
+tokens come through google-auth from a token endpoint that it brings along too, and one that was revoked is replaced.
+The exit code is 0 if every login that must succeed did and every token that must be refused was, else 70.
 """
 _HEADINGS: Final = ("protocol", "over", "mechanism", "turns", "milliseconds", "outcome")
 _NUMBERS: Final = ("turns", "milliseconds")
@@ -70,17 +70,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(_arguments: argparse.Namespace) -> int:
     """Print the table, the refusal and the cure; return 0, or 70 if something was not as it must be."""
-    from ..reference import Settings, running, token_endpoint
+    from ..reference import Settings, running
 
     with ExitStack() as stack:
-        endpoint = stack.enter_context(token_endpoint.running())
-        servers = stack.enter_context(running(checks=endpoint.checks, settings=Settings(policy=_policy())))
+        endpoint = _endpoint(stack)
+        checks = None if isinstance(endpoint, TokenError) else endpoint.checks
+        servers = stack.enter_context(running(checks=checks, settings=Settings(policy=_policy())))
         source = _google(endpoint, Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-"))))
         token: Token = servers.tokens["good"] if isinstance(source, TokenError) else source
         stage = _Stage(servers, servers.client_context(), servers.client_context(), token)
         stage.with_certificate.load_cert_chain(*servers.client_certificate(_USER))
         print(f"Logins as {_USER} at {servers.imap.host}, by imaplib, poplib and smtplib.")
-        if token is source:
+        if token is source and not isinstance(endpoint, TokenError):
             print(f"Tokens come through google-auth, from {endpoint.url}.")
         print("Turns are lines that the client sent for the login; connecting is not in the milliseconds.\n")
         rows = [_login(protocol, stage, name, over) for protocol in _LIBRARIES for name, over in _plan(servers)]
@@ -220,10 +221,24 @@ def _show_refusal(stage: _Stage) -> bool:
 # --- the cure
 
 
-def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
-    """Return a source of the user's tokens, or why there is none: without google-auth."""
+def _endpoint(stack: ExitStack) -> TokenEndpoint | TokenError:
+    """Return a token endpoint, or why there is none: without h11."""
+    from ..reference import token_endpoint
+
+    try:
+        return stack.enter_context(token_endpoint.running())
+    except TokenError as error:
+        if error.code != "missing_extra":
+            raise
+        return error
+
+
+def _google(endpoint: TokenEndpoint | TokenError, folder: Path) -> GoogleTokens | TokenError:
+    """Return a source of the user's tokens, or why there is none: without google-auth, or without the endpoint."""
     from ..tokens import google
 
+    if isinstance(endpoint, TokenError):
+        return endpoint
     path = folder / "token.json"
     replace_file(path, json.dumps(endpoint.authorized_user(_USER)).encode())
     try:
@@ -234,12 +249,12 @@ def _google(endpoint: TokenEndpoint, folder: Path) -> GoogleTokens | TokenError:
         return error
 
 
-def _show_cure(stage: _Stage, source: GoogleTokens | TokenError, endpoint: TokenEndpoint) -> bool:
+def _show_cure(stage: _Stage, source: GoogleTokens | TokenError, endpoint: TokenEndpoint | TokenError) -> bool:
     """Log in with a token that was revoked, see it replaced, and explain that; return whether it went so.
 
-    Without google-auth there is nothing to show, which is no failure.
+    Without google-auth or h11 there is nothing to show, which is no failure.
     """
-    if isinstance(source, TokenError):
+    if isinstance(source, TokenError) or isinstance(endpoint, TokenError):
         print(f"\nA token that is revoked and replaced is left out: {source}")
         return True
     print("\nA token of google-auth's that was revoked, by XOAUTH2 over IMAP, and the one that replaces it:\n")

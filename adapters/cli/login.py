@@ -23,6 +23,7 @@ from sasl.errors import (
 )
 from sasl.policy import Policy
 from sasl.text import printable
+from sasl.value import replace
 
 from ..binding import log_in, timeout_error
 from ..deadline import Deadline, alarm
@@ -54,6 +55,11 @@ examples:
   PASSWORD=... sasl login smtp://alice@mail.example.org --password-env PASSWORD --trace
   sasl login imaps://me%40gmail.com@imap.gmail.com --token-command "oama access me@gmail.com" --json
   sasl login imaps://me%40gmail.com@imap.gmail.com --google application_default_credentials.json
+  sasl login --account me@example.org
+  sasl login smtp://mail.example.org --account me@example.org
+
+An account is one of `sasl token`: it knows the user, and where its provider is known here the host too, so that the URL
+may be left out or end behind ://.
 
 The server is looked at before anybody is asked for the password: TLS, its certificate, what it offers.
 
@@ -71,7 +77,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Say what the verb takes."""
     parser.description = "Log in at a mail server, and say how; or say in plain words why it refuses, and what to do."
     parser.epilog = _EPILOG
-    parser.add_argument("url", metavar="URL", help="for instance imaps://alice@imap.example.org")
+    parser.usage = "%(prog)s [URL] [OPTION ...]"
+    parser.add_argument("url", metavar="URL", nargs="?", help="for instance imaps://alice@imap.example.org")
     parser.add_argument(
         "--mechanism", metavar="M", help="use this mechanism, or IMAP-LOGIN, POP-USER, POP-APOP; no other"
     )
@@ -107,6 +114,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def missing(arguments: argparse.Namespace) -> str:
+    """Return the name of an argument that has to be there."""
+    return "URL" if arguments.url is None and arguments.account is None else ""
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Log in, and tell what became of it."""
     outcome = Outcome()
@@ -129,7 +141,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _log_in(arguments: argparse.Namespace, outcome: Outcome) -> None:
-    target = outcome.target = url.parse(arguments.url)
+    outcome.account = arguments.account
+    target = outcome.target = _target(arguments)
     if arguments.no_starttls and not (arguments.allow_plaintext or target.implicit_tls):
         raise PolicyViolation("--no-starttls sends the credential in the clear: it wants --allow-plaintext as well")
     plan = credentials.plan(arguments, target.user)
@@ -143,6 +156,17 @@ def _log_in(arguments: argparse.Namespace, outcome: Outcome) -> None:
         with_new_token(plan.obtain(deadline), attempt)
     finally:
         attempt.close()
+
+
+def _target(arguments: argparse.Namespace) -> Target:
+    """Return where to log in, and as whom: what the URL does not say is known of the account."""
+    if arguments.account is None:
+        return url.parse(arguments.url)
+    from .token.account import host_of, load, store_of
+
+    record = load(store_of(arguments.store), arguments.account)
+    target = url.parse(arguments.url or "imaps://", lambda protocol: host_of(record, protocol))
+    return target if target.user is not None else replace(target, user=record.user)
 
 
 class _Attempt:

@@ -40,6 +40,7 @@ class Outcome:
         server_text: what the server said last.
         error: why there is no login, or None.
         token: whether the credential is a token.
+        account: that of `sasl token` whose token it is, or None.
         authzid: whether it is to act as another user.
         second_token: whether a second token was tried after the first was refused.
         milliseconds: how long it took, without typing.
@@ -56,6 +57,7 @@ class Outcome:
         self.server_text = ""
         self.error = error
         self.token = False
+        self.account: str | None = None
         self.authzid = False
         self.second_token = False
         self.milliseconds = 0
@@ -78,6 +80,7 @@ class Outcome:
             protocol=target.protocol if target else "imap",
             host=target.host if target else "",
             token=self.token,
+            account=self.account or "",
             tls=look is not None and look.tls is not None,
             authzid=self.authzid,
             offered=look.offered if look else None,

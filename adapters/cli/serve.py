@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from argparse import ArgumentTypeError
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from sasl.errors import SASLError, UsageError
+from sasl.errors import SASLError, TokenError, UsageError
 from sasl.value import replace
 
 from ..documents import replace_file, unique_members
@@ -21,6 +22,7 @@ from ..reference.certificates import keep, server_context
 from ..reference.conversation import Settings
 from ..reference.servers import USERS, Listening, known_tokens
 from ..reference.verifier import Verifier
+from ..tokens._extra import load
 from . import exits
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ When all is ready it prints one line of JSON, here in several:
 
 A "port" begins in the clear and takes STARTTLS, at a "tls_port" TLS comes first; without TLS no login is offered. "ca"
 is what a client has to trust: curl --cacert, SSL_CERT_FILE. The tokens are the first user's. "http" is a token
-endpoint; "credentials" is a file in Google's format that gets tokens of the first user there: sasl login --google.
+endpoint, there with the extra `serve`; "credentials" is a file in Google's format that gets tokens of the first user
+there: sasl login --google.
 
 Names, passwords and tokens are for tests: they are made to be printed, and everybody who reads the line can log in. Put
 none into --users that is used anywhere else. The servers listen at 127.0.0.1 only, hold no mail and discard what they
@@ -80,8 +83,18 @@ def run(arguments: argparse.Namespace) -> int:
     users = USERS if arguments.users is None else _read_users(arguments.users)
     named = {name: port for name in (*_MAIL, "http") if (port := getattr(arguments, name)) is not None}
     settings = replace(_SETTINGS, check_port=not arguments.any_port)
-    number = asyncio.run(_serve(named or dict.fromkeys((*_MAIL, "http"), 0), users, arguments.tls_dir, settings))
+    number = asyncio.run(_serve(named or _all_ports(), users, arguments.tls_dir, settings))
     return exits.INTERRUPTED if number == signal.SIGINT else exits.DONE
+
+
+def _all_ports() -> dict[str, int]:
+    """Return all servers, at free ports; without h11 the mail servers alone."""
+    try:
+        load("h11", "serve")
+    except TokenError as error:
+        print(f"sasl: no token endpoint: {error}", file=sys.stderr)
+        return dict.fromkeys(_MAIL, 0)
+    return dict.fromkeys((*_MAIL, "http"), 0)
 
 
 async def _serve(

@@ -16,7 +16,7 @@ from sasl.value import value
 from .exits import Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # scheme: the protocol, whether TLS begins with the connection, the port
 _SCHEMES: Final[Mapping[str, tuple[str, bool, int]]] = {
@@ -56,8 +56,8 @@ class Target:
     port: int
 
 
-def parse(url: str) -> Target:
-    """Return what a URL names.
+def parse(url: str, host_of: Callable[[str], str] | None = None) -> Target:
+    """Return what a URL names. `host_of` gives the host for a protocol where the URL ends behind ://.
 
     Raises UsageError for what is not scheme://[user@]host[:port], and for a password in it; Undecodable where
     it is not text.
@@ -75,6 +75,8 @@ def parse(url: str) -> Target:
     if "@" in userinfo:
         raise UsageError("an @ in the user name is written %40: imaps://user%40example.com@imap.example.com")
     protocol, implicit_tls, default_port = row
+    if not rest and host_of is not None:
+        return Target(protocol, implicit_tls, None, _name(host_of(protocol)), default_port)
     host, port = _host_and_port(authority, default_port)
     return Target(protocol, implicit_tls, _user(userinfo) if at else None, host, port)
 

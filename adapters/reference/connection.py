@@ -1,4 +1,4 @@
-"""One connection of a server: octets in lines, bounded in size, and the change to TLS. Knows no protocol."""
+"""One connection of a server: octets, in lines or as they come, bounded, and the change to TLS. Knows no protocol."""
 
 from __future__ import annotations
 
@@ -54,12 +54,25 @@ class Connection(asyncio.Protocol):
             return line
         return (kept or line[:longest]) + (b"\r\n" if line.endswith(b"\r\n") else b"\n")
 
+    async def read(self, most: int) -> bytes:
+        """Return at most so many octets of what has come and nobody has read yet, b"" at the end of the connection."""
+        if not self._buffer:
+            await self._wait()
+        octets = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        return octets
+
     def write(self, octets: bytes) -> None:
         """Send octets, without waiting for the peer to take them."""
         if self._transport is None or self._transport.is_closing():
             return
         if not (self.tls and self._eof):  # TLS has no half-closed connections
             self._transport.write(octets)
+
+    def end(self) -> None:
+        """Send no more, so that the peer reads to an end. Does nothing under TLS, which has no half-closed ones."""
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
 
     async def drain(self) -> None:
         """Wait until the peer has taken most of what was sent."""

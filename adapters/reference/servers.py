@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import ssl
-import threading
 from collections import deque
-from concurrent.futures import Future
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from sasl.errors import UsageError
 from sasl.value import field, value
 
-from .certificates import ADDRESSES, Authority, issue, server_context, write_pair
-from .connection import Connection
+from .certificates import Authority, issue, server_context, write_pair
 from .conversation import DEFAULT_SETTINGS, Conversation, Settings
 from .imap import ImapConversation
+from .listening import Listeners, in_thread, loopback
 from .pop import PopConversation
 from .smtp import SmtpConversation
 from .verifier import TOKEN_STATES, TokenState, Users, Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 
     from .checks import Checks
+    from .connection import Connection
 
 USERS: Final[Mapping[str, str]] = {"alice": "wonderland"}
 """Who can log in, unless the caller says otherwise."""
 
 _KEPT_SESSIONS: Final = 1_000
-_BACKLOG: Final = 256
+_THREAD: Final = "saslkit-reference"
 
 
 @final
@@ -111,7 +109,7 @@ async def serving(
     Raises UsageError for an address that is not of this machine alone, and for users or tokens that cannot be
     used; OSError if a port is taken.
     """
-    address = _loopback(host)
+    address = loopback(host, "the reference servers listen")
     allowed = settings.policy.allow
     verifier = Verifier(users, anonymous="ANONYMOUS" in allowed, common_name=settings.common_name)
     known = known_tokens(users, tokens or {}, verifier)
@@ -141,33 +139,10 @@ def running(
     checks: Callable[[Verifier], Checks] | None = None,
 ) -> Iterator[Servers]:
     """Do what `serving` does, in a thread of its own: for tests, documentation and blocking clients."""
-    started: Future[tuple[Servers, Callable[[], object]]] = Future()
-    ended: Future[None] = Future()
-
-    async def serve() -> None:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        async with serving(users, tokens, host=host, ports=ports, settings=settings, checks=checks) as servers:
-            started.set_result((servers, lambda: loop.call_soon_threadsafe(stopped.set)))
-            await stopped.wait()
-
-    def work() -> None:
-        try:
-            asyncio.run(serve())
-        except BaseException as error:
-            (ended if started.done() else started).set_exception(error)
-        else:
-            ended.set_result(None)
-
-    thread = threading.Thread(target=work, name="saslkit-reference", daemon=True)
-    thread.start()
-    servers, stop = started.result()
-    try:
+    with in_thread(
+        serving(users, tokens, host=host, ports=ports, settings=settings, checks=checks), _THREAD
+    ) as servers:
         yield servers
-    finally:
-        stop()
-        ended.result()
-        thread.join()
 
 
 _CONVERSATIONS: Final[Mapping[str, type[Conversation]]] = {
@@ -197,8 +172,7 @@ class Listening:
         self._settings = settings
         self._context = context
         self._kept = kept
-        self._listeners: list[asyncio.Server] = []
-        self._dialogues: dict[asyncio.Task[None], Connection] = {}
+        self._listeners = Listeners()
 
     async def endpoint(self, protocol: str) -> Endpoint:
         """Open the two ports of a server. Raises OSError if one cannot be had."""
@@ -208,48 +182,18 @@ class Listening:
         return Endpoint(protocol, self._host, port, tls_port, sessions)
 
     async def _open(self, protocol: str, sessions: deque[Conversation], *, implicit_tls: bool) -> int:
-        def begin(connection: Connection) -> None:
+        def hold(connection: Connection) -> Coroutine[Any, Any, None]:
             session = _CONVERSATIONS[protocol](connection, self._verifier, self._settings, self._context, port=port)
             sessions.append(session)
-            task = loop.create_task(session.run(implicit_tls=implicit_tls))
-            self._dialogues[task] = connection
-            task.add_done_callback(lambda task: self._dialogues.pop(task, None))
+            return session.run(implicit_tls=implicit_tls)
 
-        loop = asyncio.get_running_loop()
         wanted = self._ports.get(protocol + "s" if implicit_tls else protocol, 0)
-        listener = await loop.create_server(lambda: Connection(begin), self._host, wanted, backlog=_BACKLOG)
-        self._listeners.append(listener)
-        port: int = listener.sockets[0].getsockname()[1]
+        port = await self._listeners.open(hold, self._host, wanted)
         return port
 
     async def stop(self) -> None:
         """Take no more connections and end those that there are."""
-        loop = asyncio.get_running_loop()
-        for sock in (sock for listener in self._listeners for sock in listener.sockets):
-            with contextlib.suppress(NotImplementedError):  # a loop that does not work by readiness
-                loop.remove_reader(sock.fileno())
-        for _ in range(2):  # asyncio loses a connection that it has accepted but not made, if the listener closes now
-            await asyncio.sleep(0)
-        for listener in self._listeners:
-            listener.close()
-        while dialogues := dict(self._dialogues):
-            for task in dialogues:
-                task.cancel()
-            await asyncio.gather(*dialogues, return_exceptions=True)
-            for task, connection in dialogues.items():
-                connection.abort()  # a task that was cancelled before it began has closed nothing
-                await connection.wait_closed()
-                self._dialogues.pop(task, None)
-        for listener in self._listeners:
-            await listener.wait_closed()
-
-
-def _loopback(host: str) -> str:
-    """Return the address to listen at; the certificate is for these two."""
-    address = "127.0.0.1" if host == "localhost" else host
-    if address not in ADDRESSES:
-        raise UsageError(f"the reference servers listen at {' or '.join(ADDRESSES)}, not at {host!r}")
-    return address
+        await self._listeners.stop()
 
 
 def known_tokens(users: Users, tokens: Mapping[TokenState, str], verifier: Verifier) -> Mapping[TokenState, str]:

@@ -1,233 +1,174 @@
-"""A token endpoint on this machine: refresh tokens (RFC 6749 section 6) and signed assertions (RFC 7523).
+"""An OAuth authority on this machine, the token endpoint above all, to test clients against.
 
     with token_endpoint.running() as endpoint, reference.running(checks=endpoint.checks) as servers:
         Path("token.json").write_text(json.dumps(endpoint.authorized_user("alice")))
         ...  # whoever asks for a token by that file can log in as alice
         endpoint.revoke(token)
 
-It listens at a loopback address only, without TLS, and fails on demand. What it grants is in `grants`.
+It listens at a loopback address only and fails on demand. What it grants is in `grants`, sign-ins with a
+person in `sign_in`, its other places in `pages`.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import logging
-import re
-import socket
-import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer, ThreadingMixIn
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qsl, unquote_plus
+import asyncio
+import contextlib
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_plus
 
-from sasl.errors import UsageError, place_of
-
-from ..deadline import Deadline, TimedReader
-from .certificates import ADDRESSES
-from .grants import ASSERTION, FAULTS, MAIL, Asked, Fault, Refusal, TokenEndpoint
+from . import pages
+from .certificates import issue, server_context
+from .grants import FAULTS, LATE_FAULTS, MAIL, Asked, Fault, LateFault, TokenEndpoint
+from .http import Answer, encode, fields_of, json_answer, serving_http
+from .listening import in_thread, loopback
+from .pages import GRANTS
+from .signed import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator
 
-__all__ = ["FAULTS", "MAIL", "Asked", "Fault", "TokenEndpoint", "running"]
+    from .connection import Connection
+    from .http import Request
 
-_REFRESH: Final = "refresh_token"
+__all__ = ["FAULTS", "LATE_FAULTS", "MAIL", "Asked", "Fault", "LateFault", "TokenEndpoint", "running", "serving"]
+
 _PATH: Final = "/token"
-_LONGEST_BODY: Final = 65_536  # octets
 _DEADLINE: Final = 10.0  # seconds
 _PAUSE: Final = 0.05  # seconds between two octets of a slow answer
 
-_log: Final = logging.getLogger("sasl")
 
+@contextlib.asynccontextmanager
+async def serving(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    deadline: float = _DEADLINE,
+    tls: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[TokenEndpoint]:
+    """Run an endpoint in this event loop until the block ends. Port 0 is one that is free.
 
-@contextmanager
-def running(*, host: str = "127.0.0.1", port: int = 0, deadline: float = _DEADLINE) -> Iterator[TokenEndpoint]:
-    """Run an endpoint in threads of its own until the block ends. Port 0 is one that is free.
-
-    `deadline` is the seconds that a client has for its whole request, from when it connects.
-    Raises UsageError for an address that is not of this machine alone, OSError if the port is taken.
+    `deadline` is the seconds that a client has for its whole request, from when it connects, and again for taking
+    the answer. With `tls` it is HTTPS, by a certificate of the CA in the endpoint's `ca_file`.
+    `clock` returns what the endpoint takes for the time, POSIX seconds.
+    Raises UsageError for an address that is not of this machine alone, OSError if the port is taken, TokenError
+    (missing_extra) without h11.
     """
-    if host not in ADDRESSES:
-        raise UsageError(f"the token endpoint listens at {' or '.join(ADDRESSES)}, not at {host!r}")
-    server = _Server(host, port, deadline)
-    thread = threading.Thread(target=server.serve_forever, args=(_PAUSE,), name="saslkit-token-endpoint", daemon=True)
-    thread.start()
+    address = loopback(host, "the token endpoint listens")
+    endpoint = TokenEndpoint("", clock)
+    with contextlib.ExitStack() as stack:
+        context: ssl.SSLContext | None = None
+        if tls:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-")))
+            issue().write(folder)
+            context, endpoint.ca_file = server_context(folder), folder / "ca.pem"
+        answer = partial(_answer, endpoint)
+        async with serving_http(answer, host=address, port=port, deadline=deadline, context=context) as bound:
+            place = f"[{address}]" if ":" in address else address
+            endpoint.url = f"{'https' if tls else 'http'}://{place}:{bound}{_PATH}"
+            yield endpoint
+
+
+@contextlib.contextmanager
+def running(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    deadline: float = _DEADLINE,
+    tls: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[TokenEndpoint]:
+    """Do what `serving` does, in a thread of its own: for tests, documentation and blocking clients."""
+    served = serving(host=host, port=port, deadline=deadline, tls=tls, clock=clock)
+    with in_thread(served, "saslkit-token-endpoint") as endpoint:
+        yield endpoint
+
+
+# --- requests
+
+
+async def _answer(endpoint: TokenEndpoint, request: Request, connection: Connection) -> Answer | None:
+    """Answer a request."""
+    if (request.method, request.path) == ("GET", _PATH):  # a request for a token is a POST (RFC 6749 section 3.2)
+        endpoint.requests.append(Asked(request.path, "", "method"))
+        return Answer(405, b"<h1>POST only</h1>", {"Allow": "POST"})
+    form = fields_of(request.body.decode("utf-8", "replace"))[0]
+    grant = form.get("grant_type", "").rpartition(":")[2] if form.get("grant_type") in GRANTS else ""
     try:
-        yield server.endpoint
-    finally:
-        server.stop()
-        thread.join()
+        if request.path == _PATH:
+            return await _token(endpoint, request, connection, grant)
+        return pages.answer(endpoint, request)
+    except Refusal as no:
+        endpoint.requests.append(Asked(request.path, grant, no.error))
+        return _refuse(no)
 
 
-class _Server(ThreadingMixIn, TCPServer):
-    allow_reuse_address = True
-    request_queue_size = 64
-
-    def __init__(self, host: str, port: int, deadline: float) -> None:
-        self.deadline = deadline
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
-        bound: int = self.server_address[1]
-        self.endpoint = TokenEndpoint(f"http://{f'[{host}]' if ':' in host else host}:{bound}{_PATH}")
-        self.stopped = threading.Event()
-        self._connections: set[socket.socket] = set()
-
-    def stop(self) -> None:
-        """End everything, also what a client keeps open, or a fault."""
-        self.stopped.set()
-        self.shutdown()
-        for connection in tuple(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it has ended
-        self.server_close()  # waits for the threads
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- socketserver's names for them
-        """Log a bug by its type and place; a client that goes away is none."""
-        error = sys.exception()
-        if error is None or isinstance(error, OSError):
-            return
-        _log.error("the token endpoint failed with %s at %s", type(error).__name__, place_of(error))
+async def _token(endpoint: TokenEndpoint, request: Request, connection: Connection, grant: str) -> Answer | None:
+    """Answer a request for a token, or fail before or after the tokens are granted."""
+    await asyncio.sleep(endpoint.delay_before)
+    fault = endpoint.faults.popleft() if endpoint.faults else None
+    if fault is not None and fault not in LATE_FAULTS:
+        endpoint.requests.append(Asked(request.path, grant, fault))
+        return await _fail(endpoint, fault, request.body, connection)
+    user, document = endpoint.grant(pages.form_of(request), pages.basic_of(request))
+    endpoint.requests.append(Asked(request.path, grant, fault or "granted", user))
+    await asyncio.sleep(endpoint.delay_after)
+    if fault is not None:
+        return await _fail(endpoint, fault.removesuffix("-after"), request.body, connection)
+    return json_answer(document)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One request; then the connection ends."""
+def _refuse(no: Refusal) -> Answer:
+    headers = {"WWW-Authenticate": "Basic"} if no.status == 401 else {}
+    return json_answer({"error": no.error, "error_description": no.description}, no.status, headers)
 
-    default_request_version = "HTTP/1.0"  # with 0.9, an answer to a broken line would have no status
-    error_content_type = "text/plain"
-    error_message_format = "%(code)d %(message)s\n"
 
-    @property
-    def _server(self) -> _Server:
-        return cast("_Server", self.server)
+# --- faults
 
-    def setup(self) -> None:
-        """Let the whole request have one deadline: a time-out of the socket begins anew with each octet."""
-        super().setup()
-        self.connection.settimeout(self._server.deadline)  # for an answer
-        self.rfile.close()
-        self.rfile = io.BufferedReader(TimedReader(self.connection, Deadline(self._server.deadline)))
 
-    def do_POST(self) -> None:
-        """Answer a request for a token."""
-        endpoint = self._server.endpoint
-        body = self._body()
-        if body is None:
-            return
-        form, duplicates = _form(body)
-        grant = {_REFRESH: _REFRESH, ASSERTION: "jwt-bearer"}.get(form.get("grant_type", ""), "")
-        try:
-            if self.path != _PATH:
-                raise Refusal("not_found", f"the token endpoint is {_PATH}", 404)
-            if endpoint.faults:
-                fault = endpoint.faults.popleft()
-                endpoint.requests.append(Asked(self.path, grant, fault))
-                self._fail(fault, body)
+async def _fail(endpoint: TokenEndpoint, fault: str, body: bytes, connection: Connection) -> Answer | None:
+    """Fail as it is wanted; return an answer to send, or None if nothing is left to say."""
+    match fault:
+        case "invalid_grant":
+            return _refuse(Refusal("invalid_grant", "Token has been expired or revoked."))
+        case "429" | "500" | "503":
+            wait = {} if endpoint.retry_after is None else {"Retry-After": str(endpoint.retry_after)}
+            return Answer(int(fault), b"<h1>Try later</h1>", wait)
+        case "garbage":
+            return Answer(200, b"<h1>Sign in to this network</h1>")
+        case "hang":
+            await _gone(connection)
+        case "drip":
+            await _drip(connection)
+        case "huge":
+            return Answer(200, b'{"access_token": "' + b"A" * 8_388_608 + b'"}')
+        case "redirect":
+            return Answer(307, b"<h1>Elsewhere</h1>", {"Location": "/elsewhere"})
+        case "cut":
+            connection.write(encode(Answer(200, b'{"access_token": "half', {"Content-Length": "1000"})))
+        case "echo":
+            sent = body.decode("utf-8", "replace")
+            return _refuse(Refusal("invalid_request", f"what you sent: {unquote_plus(sent)}, as {sent}"))
+    return None
+
+
+async def _gone(connection: Connection) -> None:
+    """Wait until the client sends no more."""
+    while await connection.read(65_536):
+        pass
+
+
+async def _drip(connection: Connection) -> None:
+    gone = asyncio.ensure_future(_gone(connection))
+    try:
+        for octet in b"HTTP/1.1 200 " + b"O" * 60_000:
+            connection.write(bytes([octet]))
+            if (await asyncio.wait({gone}, timeout=_PAUSE))[0]:
                 return
-            if self.headers.get_content_type() != "application/x-www-form-urlencoded" or duplicates:
-                raise Refusal("invalid_request", "a form is wanted, and each of its fields once")
-            user, answer = endpoint.grant(form, _basic(self.headers.get("Authorization")))
-        except Refusal as no:
-            endpoint.requests.append(Asked(self.path, grant, no.error))
-            self._refuse(no)
-            return
-        endpoint.requests.append(Asked(self.path, grant, "granted", user))
-        self._answer(200, json.dumps(answer).encode())
-
-    def do_GET(self) -> None:
-        """Refuse it: a request for a token is a POST (RFC 6749 section 3.2)."""
-        self._server.endpoint.requests.append(Asked(self.path, "", "method"))
-        self._answer(405, b"<h1>POST only</h1>", {"Allow": "POST"})
-
-    def version_string(self) -> str:
-        """Return the name of this server."""
-        return "saslkit-reference"
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- its names
-        """Say nothing."""
-
-    def _body(self) -> bytes | None:
-        """Return the body, or None where there is none that is whole; that is said already then."""
-        given = {length.strip(" \t") for length in self.headers.get_all("Content-Length", [])}
-        if not given:
-            self.send_error(411)
-            return None
-        length, *others = given
-        if others or "Transfer-Encoding" in self.headers or not re.fullmatch(r"[0-9]+", length):
-            self.send_error(400)  # RFC 9112 section 6.3
-        elif len(length) > len(str(_LONGEST_BODY)) or int(length) > _LONGEST_BODY:
-            self.send_error(413)
-        elif len(body := self.rfile.read(int(length))) == int(length):
-            return body
-        return None
-
-    def _refuse(self, no: Refusal) -> None:
-        headers = {"WWW-Authenticate": "Basic"} if no.status == 401 else {}
-        document = {"error": no.error, "error_description": no.description}
-        self._answer(no.status, json.dumps(document).encode(), headers)
-
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        kind = "application/json" if body.startswith(b"{") else "text/html"
-        usual = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
-        self.send_response(status)
-        for name, text in {**usual, **(headers or {})}.items():
-            self.send_header(name, text)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _fail(self, fault: Fault, body: bytes) -> None:
-        match fault:
-            case "invalid_grant":
-                self._refuse(Refusal("invalid_grant", "Token has been expired or revoked."))
-            case "429" | "500" | "503":
-                self._answer(int(fault), b"<h1>Try later</h1>")
-            case "garbage":
-                self._answer(200, b"<h1>Sign in to this network</h1>")
-            case "hang":
-                self._server.stopped.wait()
-            case "drip":
-                for octet in b"HTTP/1.0 200 " + b"O" * 60_000:
-                    self.wfile.write(bytes([octet]))
-                    if self._server.stopped.wait(_PAUSE):
-                        return
-            case "huge":
-                self._answer(200, b'{"access_token": "' + b"A" * 8_388_608 + b'"}')
-            case "redirect":
-                self._answer(307, b"<h1>Elsewhere</h1>", {"Location": "/elsewhere"})
-            case "cut":
-                self._answer(200, b'{"access_token": "half', {"Content-Length": "1000"})
-            case "echo":
-                sent = body.decode("utf-8", "replace")
-                self._refuse(Refusal("invalid_request", f"what you sent: {unquote_plus(sent)}, as {sent}"))
-
-
-def _form(body: bytes) -> tuple[dict[str, str], bool]:
-    """Return the fields, and whether one is there twice. One without a value is none (RFC 6749 section 3.2)."""
-    pairs = parse_qsl(body.decode("utf-8", "replace"))
-    form = dict(pairs)
-    return form, len(form) < len(pairs)
-
-
-def _basic(header: str | None) -> tuple[str, str] | None:
-    """Return client id and secret (RFC 6749 section 2.3.1)."""
-    scheme, _, encoded = (header or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        user, _, secret = base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")
-    except ValueError:
-        return "", ""
-    return unquote_plus(user), unquote_plus(secret)
+    finally:
+        gone.cancel()

@@ -9,23 +9,25 @@ it renewed otherwise; one request at a time, however many threads ask. google-au
 
 from __future__ import annotations
 
-import threading
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, final
 
 from sasl.credentials import AccessToken
-from sasl.errors import TokenError, UsageError, bare
-from sasl.secret import Secret
+from sasl.errors import TokenError, UsageError, bare, hide_frames
 
-from . import _file
-from ._http import Request, scope_of, seconds_of
+from . import _google_file
+from ._extra import load
+from .file import warn_of_readers
+from .http import Request, scope_of, seconds_of
+from .kept import Kept
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
+
+    from .kept import Need
 
 __all__ = [
     "AUTHORIZED_USER",
@@ -72,10 +74,10 @@ def from_file(
 
 def type_of(path: str | os.PathLike[str]) -> str:
     """Return the "type" of a file of Google's. Raises TokenError if it is none of the two that are known here."""
-    found = _file.read(Path(path)).get("type")
+    found = _google_file.read(Path(path)).get("type")
     if found in (AUTHORIZED_USER, SERVICE_ACCOUNT):
         return str(found)
-    raise _file.bad_file(f'is of no type known here: "{AUTHORIZED_USER}" or "{SERVICE_ACCOUNT}"')
+    raise _google_file.bad_file(f'is of no type known here: "{AUTHORIZED_USER}" or "{SERVICE_ACCOUNT}"')
 
 
 def from_authorized_user_file(
@@ -105,10 +107,10 @@ def from_service_account_file(
     _check_subject(subject)
     account = _module("google.oauth2.service_account").Credentials
     credentials = None
-    failure = _file.bad_file("is not that of a service account, or its key cannot be read")
+    failure = _google_file.bad_file("is not that of a service account, or its key cannot be read")
     try:
-        credentials = account.from_service_account_info(_file.read(Path(path)), scopes=list(scopes or [MAIL]))
-        _file.warn_of_readers(Path(path))
+        credentials = account.from_service_account_info(_google_file.read(Path(path)), scopes=list(scopes or [MAIL]))
+        _warn_of_readers(Path(path))
     except TokenError as error:
         failure = bare(error)
     except Exception:  # its text and its frames may hold the key
@@ -160,7 +162,7 @@ class GoogleTokens:
     Raises TokenError without google-auth, UsageError for what are no credentials.
     """
 
-    __slots__ = ("_failure", "_held", "_keeper", "_lock", "_refused", "_request", "_rounds")
+    __slots__ = ("_keeper", "_kept", "_request")
 
     def __init__(
         self,
@@ -174,11 +176,7 @@ class GoogleTokens:
             credentials if isinstance(credentials, _AuthorizedUser) else _Given(credentials, scopes, on_rotate)
         )
         self._request = request or Request()
-        self._lock = threading.Lock()
-        self._held: AccessToken | None = None
-        self._refused: Secret | None = None
-        self._failure: TokenError | None = None
-        self._rounds = 0
+        self._kept = Kept(self._fetch, leeway=_LEEWAY.total_seconds())
 
     def __repr__(self) -> str:
         return f"GoogleTokens({self._keeper!r})"
@@ -186,58 +184,30 @@ class GoogleTokens:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a source of tokens is neither pickled nor copied")
 
+    def held(self) -> AccessToken | None:
+        """Return the token at hand if nothing has to be asked, else None."""
+        return self._kept.held()
+
+    @hide_frames
     def token(self, *, stale: str | None = None) -> AccessToken:
         """Return a token that is good now, and not the one in `stale`.
 
-        Nothing is sent while the token at hand is good for more than five minutes. One that ends sooner is renewed,
-        but still given if the endpoint cannot tell now. Another process that has the file's lock is waited for as long
-        as for an answer.
+        Nothing is sent while the token at hand is good for more than five minutes, or half of its life if that is less.
+        One that ends sooner is renewed, and given while it is alive if that fails. Another process that has the file's
+        lock is waited for as long as for an answer, if there is no such token.
         Raises TokenError.
         """
-        refused = None if stale is None else Secret(stale)
-        del stale
-        rounds = self._rounds
-        with self._lock:
-            waited = self._rounds != rounds  # somebody else asked the endpoint while we waited for our turn
-            if refused is not None and (self._held is None or self._held.value == refused):
-                self._refused, self._held = refused, None
-            held = self._held
-            if held is not None and (_is_good(held, _LEEWAY) or (waited and self._failure is None)):
-                return held
-            if not waited or self._failure is None:
-                self._failure = self._try_renewal()
-                self._rounds += 1
-            held, failure = self._held, self._failure
-        if failure is None and held is not None and held.value == refused:
-            failure = TokenError("the endpoint gave the token that was refused", code="stale_token", needs_user=True)
-        if held is not None and (failure is None or (failure.retryable and _is_good(held))):
-            return held
-        failure = failure or TokenError("there is no token", code="no_token")
-        # a new one, that no other thread raises
-        raise TokenError(str(failure), code=failure.code, retryable=failure.retryable, needs_user=failure.needs_user)
+        return self._kept.token(stale=stale)
 
-    def _try_renewal(self) -> TokenError | None:
-        """Get a new token; return why there is none."""
-        try:
-            self._renew()
-            return None
-        except TokenError as error:
-            return bare(error)
-        except Exception as error:  # credentials of somebody's own class
-            return TokenError(f"the credentials failed with {type(error).__name__}", code="refresh_failed")
-        except BaseException as error:
-            interruption = bare(error)  # google-auth's frames hold what it sends
-        raise interruption
-
-    def _renew(self) -> None:
+    def _fetch(self, need: Need) -> AccessToken:
         keeper = self._keeper
-        with keeper.lock(seconds_of(self._request)):
+        with keeper.lock(seconds_of(self._request) if need.patient else 0.0):
             credentials = keeper.load()
             held = _token(credentials)
-            if held is None or held.value == self._refused or not _is_good(held, _LEEWAY):
+            if held is None or held.value == need.stale or not _is_good(held, _LEEWAY):
                 credentials, held = self._refresh_newest(credentials)
             keeper.keep(credentials)
-            self._held = held
+            return held
 
     def _refresh_newest(self, credentials: Any) -> tuple[Any, AccessToken]:
         try:
@@ -346,20 +316,20 @@ class _AuthorizedUser:
         self._info = {}
         if failure is not None:
             raise failure
-        _file.warn_of_readers(path)
+        _warn_of_readers(path)
 
     def __repr__(self) -> str:
         return "<file of an authorized user>"
 
     def lock(self, seconds: float) -> AbstractContextManager[None]:
-        return _file.lock(self._path, seconds)
+        return _google_file.lock(self._path, seconds)
 
     def load(self) -> Any:
-        info = _file.read(self._path)
+        info = _google_file.read(self._path)
         if self._unsaved is not None:
             void, new = self._unsaved
             if info.get("refresh_token") == void:  # otherwise somebody has signed in again
-                _file.replace(self._path, new)
+                _google_file.replace(self._path, new)
                 info = new
             self._unsaved = None
         self._info = info
@@ -377,7 +347,7 @@ class _AuthorizedUser:
         if rotated:
             self._unsaved = info["refresh_token"], new
         try:
-            _file.replace(self._path, new)
+            _google_file.replace(self._path, new)
             self._unsaved = None
         except TokenError:
             if rotated:
@@ -390,13 +360,13 @@ def _credentials(info: dict[str, Any], scopes: Sequence[str] | None) -> Any:
     strings = {name: info.get(name) for name in ("refresh_token", "client_id", "client_secret")}
     for name, value in strings.items():
         if not isinstance(value, str) or not value:
-            raise _file.bad_file(f"holds no {name}")
+            raise _google_file.bad_file(f"holds no {name}")
     uri, granted = info.get("token_uri", _ENDPOINT), info.get("scopes")
     if not isinstance(uri, str):
-        raise _file.bad_file("holds a token_uri that is no text")
+        raise _google_file.bad_file("holds a token_uri that is no text")
     wanted = list(scopes) if scopes else granted.split() if isinstance(granted, str) else granted
     if wanted is not None and not (isinstance(wanted, list) and all(isinstance(scope, str) for scope in wanted)):
-        raise _file.bad_file("holds scopes that are no texts")
+        raise _google_file.bad_file("holds scopes that are no texts")
     return _module("google.oauth2.credentials").Credentials(
         info.get("token"), **strings, token_uri=uri, scopes=wanted, expiry=_parse_expiry(info.get("expiry"))
     )
@@ -415,20 +385,23 @@ def _hand_over(on_rotate: Callable[[str], object], refresh_token: str) -> None:
         on_rotate(refresh_token)
         return
     except Exception as error:
-        failure = _file.not_stored(type(error).__name__)
+        failure = _google_file.not_stored(type(error).__name__)
     raise failure
 
 
 # --- what google-auth has and says
 
 
+def _warn_of_readers(path: Path) -> None:
+    try:
+        warn_of_readers(path, path.stat().st_mode, "a secret of Google's")
+    except OSError:
+        pass  # whoever reads it says so
+
+
 def _module(name: str) -> Any:
     """Import a part of google-auth: for most users of this package, there is none."""
-    try:
-        return import_module(name)
-    except ImportError:
-        pass
-    raise TokenError("tokens of Google need google-auth: pip install 'saslkit[google]'", code="missing_extra")
+    return load(name, "google")
 
 
 def _token(credentials: Any, scope: str | None = None) -> AccessToken | None:

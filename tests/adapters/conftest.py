@@ -21,6 +21,8 @@ import sasl
 from sasl import registry
 from sasl.adapters.reference import token_endpoint
 
+from ..support.lasting import Server as LastingServer
+from ..support.lasting import World, serving
 from ..support.loops import LOOPS, run_strictly
 from ..support.protocols import PROTOCOLS, Protocol, Turn
 
@@ -275,5 +277,19 @@ def endpoint(_token_endpoint: TokenEndpoint) -> TokenEndpoint:
     """A token endpoint that nobody has asked yet and that works."""
     _token_endpoint.requests.clear()
     _token_endpoint.faults.clear()
-    _token_endpoint.lifetime, _token_endpoint.rotates = 3_600, False
+    _token_endpoint.lifetime, _token_endpoint.rotates, _token_endpoint.reuse = 3_600, False, "strict"
+    _token_endpoint.delay_before = _token_endpoint.delay_after = 0.0
     return _token_endpoint
+
+
+@pytest.fixture
+def world() -> World:
+    """A time, an authority and mail of its own: see tests/support/lasting.py."""
+    return World()
+
+
+@pytest.fixture
+def serve(world: World) -> Iterator[Callable[[str], LastingServer]]:
+    """Start a server of that world for a protocol."""
+    with contextlib.ExitStack() as stack:
+        yield lambda protocol: stack.enter_context(serving(protocol, world))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from sasl.adapters.documents import parse_object, replace_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from sasl.adapters.documents import parse_object, replace_file, sync_folder
 
 
 @pytest.mark.parametrize("text", [b"", b"[1]", b'"x"', b"null", b"{", b'{"a": \xff}', b"[" * 100_000])
@@ -57,3 +56,57 @@ def test_a_write_that_fails_leaves_what_stood_there(tmp_path: Path, monkeypatch:
     assert (list(tmp_path.iterdir()), path.read_bytes()) == ([path], b"old")
     replace_file(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_a_folder_that_nobody_may_look_into_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = os.open
+
+    def refuse(path: object, flags: int, *arguments: int, **named: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really(path, flags, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    replace_file(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_on_windows_a_folder_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    sync_folder(tmp_path / "is not there")
+
+
+@pytest.mark.parametrize("refusals", [1, 5])
+def test_on_windows_a_reader_delays_a_replacement(
+    refusals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, slept = tmp_path / "file", []
+    path.write_bytes(b"old")
+    really = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if len(slept) < refusals:
+            raise PermissionError(errno.EACCES, "The process cannot access the file")
+        return really(self, target)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(Path, "replace", replace)
+    replace_file(path, b"new")
+    assert (path.read_bytes(), len(slept)) == (b"new", refusals)
+
+
+def test_on_windows_a_reader_that_never_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    def replace(self: Path, _target: Path) -> Path:
+        raise PermissionError(errno.EACCES, "The process cannot access the file")
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(PermissionError):
+        replace_file(tmp_path / "file", b"new")
+    assert (list(tmp_path.iterdir()), sum(slept) < 1) == ([], True)

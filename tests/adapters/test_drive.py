@@ -15,7 +15,8 @@ import trio
 
 import sasl
 import sasl.mechanisms.scram
-from sasl.adapters.binding import Dialogue, Family, Library, bind, log_in_async, run, run_async
+from sasl.adapters.binding import AsyncBinding, Binding, Dialogue, Family, Library, bind, log_in_async, run, run_async
+from sasl.adapters.binding.event_loop import new_lock, pause
 from sasl.adapters.binding.memory import Attempt, Memory, wait_for_async
 from sasl.adapters.wire import LONGEST_LINE, Line, imap, smtp
 
@@ -528,3 +529,17 @@ def test_what_a_signal_handler_raises_while_a_connection_is_closed_leaves_as_it_
             run(wire_of(), lambda: b"hello\r\n", lambda _: None, lambda: signal.raise_signal(signal.SIGUSR1))
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("start", [lambda main: asyncio.run(main()), trio.run], ids=["asyncio", "trio"])
+def test_a_pause_and_a_lock_are_those_of_the_loop_that_runs(start: Any) -> None:
+    async def main() -> None:
+        async with new_lock():
+            await pause(0)
+
+    start(main)
+
+
+def test_a_binding_says_what_was_told_of_its_library() -> None:
+    library: Any = object()
+    assert Binding(library).library is AsyncBinding(library).library is library

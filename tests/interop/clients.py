@@ -36,6 +36,7 @@ class Login:
         implicit: whether TLS comes first; else STARTTLS is insisted on.
         ca: the file with the certificate of the CA that the client is to trust, and of no other.
         folder: where its configuration goes, and what it keeps.
+        command: prints the password, for a client that is not to have it written down; "" for one that is.
     """
 
     protocol: str
@@ -46,6 +47,7 @@ class Login:
     user: str
     password: str
     folder: Path
+    command: str = ""
 
     def write(self, name: str, text: str) -> str:
         """Write a file that none but its owner may read, as clients want it of one with a password; return its path."""
@@ -141,7 +143,7 @@ def _msmtp(login: Login) -> list[str]:
         f"tls_trust_file {login.ca}",
         f"auth {login.mechanism.lower() or 'on'}",
         f"user {login.user}",
-        f"password {login.password}",
+        f"passwordeval {login.command}" if login.command else f"password {login.password}",
         "from a@example.org",
         "timeout 15",
     ]
@@ -156,7 +158,7 @@ IMAPStore there
 Host {HOST}
 Port {login.port}
 User {login.user}
-Pass {login.password}
+{f'PassCmd "{login.command}"' if login.command else f"Pass {login.password}"}
 SSLType {"IMAPS" if login.implicit else "STARTTLS"}
 SystemCertificates no
 CertificateFile {login.ca}

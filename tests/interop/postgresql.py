@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import trustme
 
 from ..support.servers import HOST, CannotStart, Running, as_account, free_ports, started
+from .restartable import Restartable, running_restartable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,37 @@ def running() -> Iterator[PostgreSQL]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def restartable() -> Iterator[Restartable]:
+    """Start a PostgreSQL that can be killed and started again; stop it at the end."""
+    programs = _programs()
+    folder = Path(tempfile.mkdtemp(prefix="saslkit-postgresql-"))
+    try:
+        how = _lay_out(folder, programs)
+        # What is not flushed when a commit returns is flushed by nobody for a long time: a kill loses it for certain.
+        options = ["-c", "wal_writer_delay=10s", "-c", "ssl=off"]
+        command = [str(programs / "postgres"), "-D", str(folder / "data"), *options, "-p"]
+        with running_restartable("postgresql", command, folder, _answers, **how) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def conninfo(server: Restartable) -> str:
+    """Return what a client connects with, as a user who needs no password and has a schema of its own."""
+    return f"host=127.0.0.1 port={server.port} user={TRUSTED} dbname={DATABASE}"
+
+
+def _answers(server: Restartable) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(conninfo(server), connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def _programs() -> Path:
     """Return the folder of the newest version that is installed."""
     installed = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
@@ -127,6 +159,7 @@ def _roles() -> Iterator[str]:
     for user, password in (USERS | UNPREPARED).items():
         yield f"CREATE ROLE \"{user}\" LOGIN PASSWORD '{password}'\n"
     yield f"CREATE ROLE {TRUSTED} LOGIN\n"
+    yield f"CREATE SCHEMA {TRUSTED} AUTHORIZATION {TRUSTED}\n"
     yield f"CREATE ROLE {TURNED_AWAY} LOGIN\n"
     yield "SET password_encryption = md5\n"
     yield f"CREATE ROLE {OLD} LOGIN PASSWORD 'wonderland'\n"

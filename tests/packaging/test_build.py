@@ -80,7 +80,7 @@ def test_the_sdist_holds(sdist: Path, name: str) -> None:
         ("License-Expression", ["MIT"]),
         ("License-File", ["LICENSE"]),
         ("Description-Content-Type", ["text/markdown"]),
-        ("Provides-Extra", ["google", "jwt"]),
+        ("Provides-Extra", ["google", "jwt", "tokens", "redis", "psycopg", "keyring", "msal", "serve"]),
     ],
 )
 def test_the_metadata_say(metadata: Message, field: str, values: list[str]) -> None:
@@ -93,7 +93,15 @@ def test_the_requirements_are_these_and_no_others(metadata: Message) -> None:
         "cryptography",
         "pyasn1",
         'google-auth; extra == "google"',
+        'filelock; extra == "google"',
         'PyJWT[crypto]; extra == "jwt"',
+        'filelock; extra == "tokens"',
+        'redis; extra == "redis"',
+        'psycopg; extra == "psycopg"',
+        'keyring; extra == "keyring"',
+        'filelock; extra == "keyring"',
+        'msal; extra == "msal"',
+        'h11; extra == "serve"',
     }
 
 

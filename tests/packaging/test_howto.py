@@ -14,7 +14,11 @@ from typing import Any
 
 import pytest
 
-from sasl.adapters.reference import Servers, running
+import sasl
+from sasl.adapters.reference import Servers, running, token_endpoint
+from sasl.adapters.reference.token_endpoint import TokenEndpoint
+from sasl.adapters.tokens.record import Record
+from sasl.adapters.tokens.stores import FileStore
 
 from ..support.documents import (
     PASSWORD,
@@ -47,9 +51,41 @@ to_run = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def servers() -> Iterator[Servers]:
-    with running(users={USER: PASSWORD}) as servers:
+def endpoint() -> Iterator[TokenEndpoint]:
+    """Where the account of a page has its tokens from."""
+    with token_endpoint.running() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def servers(endpoint: TokenEndpoint) -> Iterator[Servers]:
+    with running(users={USER: PASSWORD}, checks=endpoint.checks) as servers:
         yield servers
+
+
+@pytest.fixture
+def environment(endpoint: TokenEndpoint, tmp_path: Path) -> dict[str, str]:
+    """Where an account has been left by a sign-in."""
+    info = endpoint.authorized_user(USER)
+    FileStore(tmp_path / "state" / "saslkit" / "tokens").put(
+        Record(
+            USER,
+            USER,
+            endpoint.url,
+            info["client_id"],
+            client_secret=sasl.Secret(info["client_secret"]),
+            refresh_token=sasl.Secret(info["refresh_token"]),
+        )
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PATH": path}
+
+
+@pytest.fixture
+def daemon(endpoint: TokenEndpoint) -> dict[str, str]:
+    """A program that may open the user's mailbox: here it is called as that."""
+    endpoint.register(USER, secret="of-the-daemon")
+    return {"token_endpoint": endpoint.url, "client_id": USER, "client_secret": "of-the-daemon"}
 
 
 def missing(script: str) -> list[str]:
@@ -65,14 +101,16 @@ def missing(script: str) -> list[str]:
 
 
 @to_run
-def test_the_code_of_a_page_runs_and_logs_in(page: Path, servers: Servers, tmp_path: Path) -> None:
+def test_the_code_of_a_page_runs_and_logs_in(
+    page: Path, servers: Servers, environment: dict[str, str], daemon: dict[str, str], tmp_path: Path
+) -> None:
     text = page.read_text("utf-8")
     code = only_code(text, "python")
     if (lacking := missing(code)) and os.environ.get("SASLKIT_REQUIRE_INTEROP") != "1":
         pytest.skip(f"{', '.join(lacking)} is not installed")
     if '"sieve.example.com"' in code:
         pytest.skip("the page wants a server that keeps scripts: tests/interop/test_sieve.py runs it at Dovecot")
-    given = {"user": USER, "password": PASSWORD, "token": servers.tokens["good"]}
+    given = {"user": USER, "password": PASSWORD, "token": servers.tokens["good"], **daemon}
     # The page begins with its title: what the page is given stands in that line, and all others keep their number.
     assert code.startswith("\n"), "a page begins with a title"
     script = tmp_path / page.with_suffix(".py").name.replace("-", "_")
@@ -82,7 +120,7 @@ def test_the_code_of_a_page_runs_and_logs_in(page: Path, servers: Servers, tmp_p
     run = subprocess.run(
         [sys.executable, "-W", "error::ResourceWarning", script],
         cwd=tmp_path,
-        env={**os.environ, "SSL_CERT_FILE": str(servers.ca_file)},
+        env={**environment, "SSL_CERT_FILE": str(servers.ca_file)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -91,6 +129,22 @@ def test_the_code_of_a_page_runs_and_logs_in(page: Path, servers: Servers, tmp_p
     assert run.returncode == 0, f"{page.name}\n{run.stdout}\n{run.stderr}"
     accepted = {protocol for protocol, outcome in outcomes(servers) if outcome == "accepted"}
     assert accepted >= protocols(code), "a page that names a server logs in there"
+
+
+COMMANDS = [
+    pytest.param(line, id=line)
+    for page in PAGES
+    for block in blocks(page.read_text("utf-8"), "sh")
+    for line in block.splitlines()
+    if line.startswith("sasl token ")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_for_tokens_does_what_its_page_says(command: str, environment: dict[str, str]) -> None:
+    run = subprocess.run(command.split(), env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
 
 
 @pages

@@ -20,7 +20,7 @@ USER, PASSWORD = "user@example.com", "correct horse battery staple"
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 _HOST: Final = re.compile(
-    r'(?P<keyword>[\w"]+ ?[=:] ?)?"(?P<protocol>imap|pop|smtp)\.example\.com"'
+    r'(?P<keyword>[\w"]+ ?[=:] ?)?"(?P<protocol>imap|pop|smtp)\.(?:example|gmail|office365)\.com"'
     r'(?:(?P<between>,?\s*(?:"?\w*(?i:port)"? ?[=:] ?)?)(?P<port>\d+)\b)?'
 )
 """A host, perhaps with the keyword that it is given by, and the port behind it, perhaps with its own."""

@@ -104,8 +104,11 @@ def text_of_lines(lines: Iterable[bytes]) -> tuple[str | None, str]:
 
 
 def ends_session(code: int, text: str) -> bool:
-    """Whether a reply says, after the login, that it is no more: 421, or 530 if that is not about TLS (RFC 3207)."""
-    return code == 421 or (code == 530 and "STARTTLS" not in text.upper())
+    """Whether a reply says, after the login, that it is no more: 421, or 530 if that is not about TLS (RFC 3207).
+
+    Libraries make a code below 200 of a reply that was cut in the middle of its code.
+    """
+    return code == 421 or 0 <= code < 200 or (code == 530 and "STARTTLS" not in text.upper())
 
 
 def check_greeting(reply: Reply) -> None:

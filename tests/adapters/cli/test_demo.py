@@ -135,6 +135,16 @@ def test_without_the_extra_it_is_named_and_the_rest_runs(
     assert "Then it refused: EXPIRED" in " ".join(out.split())
 
 
+def test_without_h11_its_extra_is_named_and_the_rest_runs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h11", None)
+    assert main(["demo"]) == 0
+    out = capsys.readouterr().out
+    assert [row[5] for row in table(out)[1:]] == ["logged in"] * ROWS
+    assert "pip install 'saslkit[serve]'" in out.splitlines()[-1]
+
+
 @pytest.mark.parametrize("fault", ["500", "invalid_grant"])
 def test_a_token_that_cannot_be_had_is_seen_by_ci(
     fault: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,8 @@ import pytest
 
 from sasl.adapters.cli import main
 from sasl.adapters.reference import running, token_endpoint
-from sasl.adapters.tokens import _file, _http
+from sasl.adapters.tokens import _google_file
+from sasl.adapters.tokens import http as _http
 
 from .conftest import at, script
 
@@ -143,7 +144,7 @@ def test_the_lock_the_token_and_the_login_share_the_time_out(
     begun = time.monotonic()
     if holds == "endpoint":
         endpoint.faults += ["hang", "hang"]
-    with _file.lock(file.path, 0) if holds == "lock" else contextlib.nullcontext():
+    with _google_file.lock(file.path, 0) if holds == "lock" else contextlib.nullcontext():
         result = run(*at(servers, "imap"), "--google", str(file.path), "--timeout", "0.5", "--json")
     kind = "locked" if holds == "lock" else "timeout"
     assert (result.code, result.error()["type"], result.error()["kind"]) == (75, "TokenError", kind)
@@ -162,7 +163,7 @@ def test_a_lock_that_is_given_back_late_leaves_the_rest_of_the_time(
 
     monkeypatch.setattr(_http, "seconds_of", noted)
     with contextlib.ExitStack() as lock:
-        lock.enter_context(_file.lock(file.path, 0))
+        lock.enter_context(_google_file.lock(file.path, 0))
         timer = threading.Timer(0.5, lock.pop_all().close)
         timer.start()
         result = run(*at(servers, "imap"), "--google", str(file.path), "--timeout", "30", "--json")

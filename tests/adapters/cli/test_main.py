@@ -165,6 +165,7 @@ def test_no_other_call_that_is_not_run_prints_such_an_object(run: Run, arguments
         (sasl.TemporaryFailure("not now"), 75, "sasl: not now"),
         (sasl.ProtocolError("odd \x1b[31m\n"), 76, r"sasl: odd \x1b[31m\n"),
         (ModuleNotFoundError("No module named 'jwt'", name="jwt"), 69, "sasl: not installed: jwt"),
+        (sasl.TokenError("no", needs_user=True, hint="Sign in."), 77, "sasl: no. Sign in."),
         (KeyboardInterrupt(), 130, "sasl: interrupted"),
         (RuntimeError("wonderland"), 70, "sasl: a bug in sasl: RuntimeError; SASL_DEBUG=1 shows where"),
         (KeyError("wonderland"), 70, "sasl: a bug in sasl: KeyError; SASL_DEBUG=1 shows where"),
@@ -275,7 +276,7 @@ def test_an_interruption_is_130_even_while_the_command_line_is_imported(monkeypa
     def interrupt(_name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(__main__, "import_module", interrupt)
+    monkeypatch.setattr(__main__, "_load", interrupt)
     assert __main__.main() == 130
 
 

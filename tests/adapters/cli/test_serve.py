@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -11,6 +12,7 @@ import signal
 import socket
 import ssl
 import stat
+import sys
 import threading
 import urllib.parse
 import urllib.request
@@ -373,11 +375,25 @@ def test_a_port_that_is_taken_is_named(name: str, unused_port: int, run: Run) ->
 
 
 def test_a_port_without_a_reason_is_named_as_well(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    def fails(*_: object) -> None:
+    async def fails(*_arguments: object, **_settings: object) -> None:
         raise OSError("no reason")
 
-    monkeypatch.setattr(socket.socket, "bind", fails)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_server", fails)
     complains(run("serve", "--http", "4080"), 69, "sasl: --http 4080: no reason\n")
+
+
+def test_without_h11_the_token_endpoint_alone_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
+) -> None:
+    monkeypatch.setitem(sys.modules, "h11", None)
+    lines: list[dict[str, Any]] = []
+    assert serve_here(lines.append) == 0
+    assert "http" not in lines[0]
+    assert {"imap", "pop", "smtp"} <= set(lines[0])
+    assert "pip install 'saslkit[serve]'" in capsys.readouterr().err
+    result = run("serve", "--http", "0")
+    assert result.code != 70
+    assert "pip install 'saslkit[serve]'" in result.err
 
 
 # --- in this process

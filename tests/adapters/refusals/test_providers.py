@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -13,7 +14,7 @@ import pytest
 
 import sasl.adapters.providers
 import sasl.spec
-from sasl.adapters.providers import Profile, begin_with, profile, profiles
+from sasl.adapters.providers import OAuth, Profile, begin_with, profile, profiles
 
 FILES = sorted(
     (path for path in files("sasl.adapters.providers").iterdir() if path.name.endswith(".json")),
@@ -38,11 +39,27 @@ def test_the_schema_is_one_and_refuses_something() -> None:
 
 @pytest.mark.parametrize("found", profiles(), ids=lambda found: found.name)
 def test_each_fact_has_a_source(found: Profile) -> None:
-    stated = {name for name in ("hosts", "begin_with", "password") if getattr(found, name)}
+    advice = {"name", "id", "sources", "password_advice", "bearer_advice", "refusals"}
+    stated = {field.name for field in dataclasses.fields(found) if getattr(found, field.name)} - advice
     assert stated <= set(found.sources)
-    assert set(found.sources) <= {field.name for field in dataclasses.fields(found)}
+    told = {name.partition(".")[0] for name in found.sources}
+    assert told <= {field.name for field in dataclasses.fields(found)}
+    of_oauth = {name.partition(".")[2] for name in found.sources if name.startswith("oauth.")}
+    assert of_oauth <= {field.name for field in dataclasses.fields(OAuth)}
     if found.password_advice and not found.password:
         assert "password_advice" in found.sources
+
+
+@pytest.mark.parametrize("found", profiles(), ids=lambda found: found.name)
+def test_a_source_has_a_date(found: Profile) -> None:
+    entries = [entry for of in found.sources.values() for entry in of] + [row["source"] for row in found.refusals]
+    assert [entry for entry in entries if not re.search(r"20[0-9]{2}-[01][0-9]", entry)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_has_a_client_id(path) -> None:
+    text = path.read_text("utf-8")
+    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-|apps\.googleusercontent\.com", text)
 
 
 def test_there_is_a_profile_for_every_file() -> None:

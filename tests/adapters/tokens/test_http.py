@@ -16,7 +16,7 @@ from urllib.parse import quote_plus
 import pytest
 
 import sasl
-from sasl.adapters.tokens import _http
+from sasl.adapters.tokens import http as _http
 from sasl.adapters.tokens.google import Request
 
 from .conftest import reply
@@ -234,9 +234,9 @@ def test_a_lifetime_in_a_text_is_a_number_that_is_not_absurd(
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "taken"), [(1e9, True), (-1e9, True), (1e9 + 1, False), (-1e9 - 1, False), (True, False)]
+    ("lifetime", "taken"), [(1e9, True), (-1e9, True), (1e9 + 1, False), (-1e9 - 1, False), (True, False), (None, True)]
 )
-def test_so_is_one_in_a_number(scripted: Callable[..., Any], lifetime: float, *, taken: bool) -> None:
+def test_so_is_one_in_a_number(scripted: Callable[..., Any], lifetime: float | None, *, taken: bool) -> None:
     server = scripted(reply({"access_token": "good", "expires_in": lifetime}))
     if taken:
         assert post(server.url).status == 200
@@ -384,7 +384,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
 def test_a_host_without_an_address_cannot_be_reached(resolves: Callable[..., None]) -> None:
     resolves()
     error = failure("http://localhost/")
-    assert (error.code, error.retryable) == ("unreachable", True)
+    assert (error.code, error.retryable) == ("no_connection", True)
 
 
 def test_a_time_out_may_be_what_is_left_of_another(endpoint: TokenEndpoint) -> None:

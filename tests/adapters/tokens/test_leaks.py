@@ -16,8 +16,8 @@ import pytest
 
 import sasl
 from sasl.adapters.reference.token_endpoint import FAULTS
-from sasl.adapters.tokens import _http
 from sasl.adapters.tokens import google as tokens
+from sasl.adapters.tokens import http as _http
 
 from ...support.leaks import locals_of, shown_by
 from .conftest import found_in, reply, secrets_of
@@ -86,8 +86,8 @@ def test_a_failure_that_is_kept_for_others_holds_no_frames(endpoint: TokenEndpoi
     endpoint.faults.append("500")
     with pytest.raises(sasl.TokenError):
         source.token()
-    assert source._failure is not None
-    assert (source._failure.__traceback__, source._failure.__context__) == (None, None)
+    assert source._kept._failure is not None
+    assert (source._kept._failure.__traceback__, source._kept._failure.__context__) == (None, None)
 
 
 def interrupted(*_arguments: object) -> None:
@@ -210,7 +210,7 @@ def test_a_source_of_a_file_keeps_neither_its_secrets_nor_a_token_in_the_open(
     source = tokens.from_file(user_file)
     token = source.token().value.reveal()
     secrets += secrets_of(json.loads(user_file.read_text()))
-    reached, texts, todo = set(), [], [source._keeper, source._held, source._failure]
+    reached, texts, todo = set(), [], [source._keeper, source._kept._held, source._kept._failure]
     while todo:
         thing: Any = todo.pop()
         if id(thing) in reached or isinstance(thing, type | sasl.Secret):

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sasl
-from sasl.adapters.tokens import _file
+from sasl.adapters.tokens import _google_file
 from sasl.adapters.tokens import google as tokens
 
-from .test_google import outcomes, refused, user_credentials, value
+from .test_google import outcomes, pass_time, refused, user_credentials, value
 
 if TYPE_CHECKING:
     from sasl.adapters.reference.token_endpoint import TokenEndpoint
@@ -34,6 +34,11 @@ def change(path: Path, **members: Any) -> None:
     path.write_text(json.dumps(content(path) | members))
 
 
+def beside(path: Path) -> list[str]:
+    """What is in a file's folder besides the file and its lock, which stays."""
+    return sorted({found.name for found in path.parent.iterdir()} - {path.name, f"{path.name}.lock"})
+
+
 @pytest.fixture(autouse=True)
 def _rotates(endpoint: TokenEndpoint) -> None:
     endpoint.rotates = True
@@ -42,6 +47,7 @@ def _rotates(endpoint: TokenEndpoint) -> None:
 def test_a_new_refresh_token_is_in_the_file_when_the_access_token_is_there(
     endpoint: TokenEndpoint, user_file: Path
 ) -> None:
+    """policy_and_state-0029."""
     before = content(user_file)
     source = tokens.from_file(user_file)
     first = value(source)
@@ -61,7 +67,7 @@ def test_the_file_is_for_its_owner_only_and_nothing_is_left_beside_it(user_file:
     user_file.chmod(0o644)
     value(tokens.from_file(user_file))
     assert user_file.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
+    assert beside(user_file) == []
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
@@ -76,7 +82,7 @@ def test_a_file_that_everybody_can_read_is_told_of_once(
 
 def test_a_file_that_is_gone_has_no_readers(user_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     user_file.unlink()
-    _file.warn_of_readers(user_file)
+    tokens._warn_of_readers(user_file)
     assert caplog.records == []
 
 
@@ -228,6 +234,7 @@ def test_a_program_that_knows_no_lock_costs_one_more_request_and_no_login(
 
 
 def test_a_consent_that_is_gone_is_asked_for_once(endpoint: TokenEndpoint, user_file: Path) -> None:
+    """policy_and_state-0027."""
     endpoint.revoke(content(user_file)["refresh_token"])
     assert refused(tokens.from_file(user_file)).needs_user
     assert outcomes(endpoint) == ["invalid_grant"]
@@ -237,11 +244,9 @@ def test_a_consent_that_is_gone_is_asked_for_once(endpoint: TokenEndpoint, user_
 def test_a_process_that_keeps_the_lock_for_ever_is_told_within_the_time_of_a_request(
     endpoint: TokenEndpoint, user_file: Path, timeout: Any
 ) -> None:
-    from sasl.adapters.tokens import _file
-
     source = tokens.from_file(user_file, request=tokens.Request(timeout=timeout))
     begun = time.monotonic()
-    with _file.lock(user_file, 0):
+    with _google_file.lock(user_file, 0):
         failure = refused(source)
     assert (failure.code, failure.retryable) == ("locked", True)
     assert time.monotonic() - begun < 30
@@ -251,55 +256,63 @@ def test_a_process_that_keeps_the_lock_for_ever_is_told_within_the_time_of_a_req
 
 
 def test_who_waits_for_the_lock_reads_the_file_that_is_there_then(endpoint: TokenEndpoint, user_file: Path) -> None:
-    from sasl.adapters.tokens import _file
-
     source = tokens.from_file(user_file)
     waiting = threading.Thread(target=source.token)
-    with _file.lock(user_file, 0):
+    with _google_file.lock(user_file, 0):
         waiting.start()
         old = content(user_file)["refresh_token"]
-        _file.replace(user_file, endpoint.authorized_user("alice"))
+        _google_file.replace(user_file, endpoint.authorized_user("alice"))
         endpoint.revoke(old)
     waiting.join(10)
     assert outcomes(endpoint) == ["granted"]
 
 
-def test_a_lock_on_a_file_that_was_just_replaced_is_none(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fcntl
+def test_the_lock_is_a_file_of_its_own_that_is_never_replaced(user_file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "folder" / "link.json"
+    link.parent.mkdir()
+    link.symlink_to(user_file)
+    value(tokens.from_file(user_file))
+    lock = user_file.with_name("token.json.lock")
+    before = lock.stat()
+    value(tokens.from_file(link))
+    assert (lock.stat().st_ino, lock.stat().st_mode & 0o077) == (before.st_ino, 0)
+    assert list(link.parent.iterdir()) == [link]  # all links to one file share its lock
 
-    from sasl.adapters.tokens import _file
 
-    lock = fcntl.flock
-    replaced = []
+def test_a_token_that_is_alive_goes_on_while_another_process_renews_it(
+    endpoint: TokenEndpoint, user_file: Path
+) -> None:
+    source = tokens.from_file(user_file)
+    first = value(source)
+    pass_time(source, 3400)
+    with _google_file.lock(user_file, 0):
+        assert value(source) == first
+    assert outcomes(endpoint) == ["granted"]
 
-    def flock(*arguments: Any) -> None:
-        if not replaced:  # somebody else does so between our opening and our locking of it
-            replaced.append(user_file.read_bytes())
-            _file.replace(user_file, content(user_file))
-        lock(*arguments)
 
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with _file.lock(user_file, 5):
-        assert _file._try_lock(user_file) is None
-    assert replaced
+def test_a_folder_that_is_only_for_reading_has_no_lock_and_needs_none(
+    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cannot make a lock's file there cannot store anything either. This goes for root too, as in CI."""
+    endpoint.rotates = False
+
+    def read_only(*_arguments: Any, **_options: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", read_only)
+    assert endpoint.state(value(tokens.from_file(user_file))) == "good"
+
+
+def test_without_filelock_the_extra_is_named(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    failure = refused(tokens.from_file(user_file))
+    assert (failure.code, "filelock" in str(failure)) == ("missing_extra", True)
 
 
 def test_a_file_that_is_gone_is_told(user_file: Path) -> None:
     source = tokens.from_file(user_file)
     user_file.unlink()
     assert refused(source).code == "bad_file"
-
-
-def test_a_file_system_without_locks_is_none_the_less_usable(
-    endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import fcntl
-
-    def flock(*_arguments: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    assert endpoint.state(value(tokens.from_file(user_file))) == "good"
 
 
 # --- what cannot be stored
@@ -323,7 +336,7 @@ def test_a_new_refresh_token_that_cannot_be_stored_is_told_kept_and_stored_later
         assert refused(source, stale="another").code == "not_stored"
     assert outcomes(endpoint) == ["granted"]
     assert user_file.read_bytes() == before
-    assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
+    assert beside(user_file) == []
     assert endpoint.state(value(source)) == "good"
     assert user_file.read_bytes() != before
     assert endpoint.state(value(tokens.from_file(user_file))) == "good"
@@ -345,10 +358,13 @@ def test_the_access_token_that_came_with_it_is_given_once_both_are_in_the_file(
 def test_a_token_that_is_good_for_a_minute_more_is_no_way_round_the_store(
     endpoint: TokenEndpoint, user_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint.lifetime = 60
+    """The old one goes on while it is alive; the one that came with what is not stored is given to nobody."""
     source = tokens.from_file(user_file)
-    value(source)
+    first = value(source)
+    pass_time(source, 3400)
     monkeypatch.setattr(os, "fsync", full)
+    assert value(source) == first
+    pass_time(source, 201)
     assert [refused(source).code, refused(source).code] == ["not_stored", "not_stored"]
     assert outcomes(endpoint) == ["granted", "granted"]
 
@@ -378,7 +394,7 @@ def test_an_interruption_leaves_the_old_file_or_the_new_one(user_file: Path, mon
     with pytest.raises(KeyboardInterrupt):
         tokens.from_file(user_file).token()
     assert user_file.read_bytes() == before
-    assert [path.name for path in user_file.parent.iterdir()] == [user_file.name]
+    assert beside(user_file) == []
 
 
 def test_an_access_token_that_cannot_be_stored_is_given_all_the_same(

@@ -7,27 +7,20 @@ token_uri, scopes, token and expiry.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import stat
-import sys
-import time
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Final
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
-from sasl.errors import TokenError
+from sasl.errors import TokenError, bare
 
 from ..documents import parse_object, replace_file
-
-if sys.platform != "win32":
-    import fcntl
+from .stores.locks import hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _LARGEST: Final = 65_536  # octets
-_PAUSE: Final = 0.02  # seconds
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -45,19 +38,6 @@ def read(path: Path) -> dict[str, Any]:
             return document
         failure = bad_file("holds no object of JSON")
     raise failure
-
-
-def warn_of_readers(path: Path) -> None:
-    """Log a warning where everybody on this machine can read a file; on Windows nobody knows.
-
-    It is used all the same: a key that is mounted into a container has such a mode, and harms nobody there.
-    """
-    try:
-        others = path.stat().st_mode & stat.S_IROTH
-    except OSError:
-        return  # whoever reads it says so
-    if others and sys.platform != "win32":
-        logging.getLogger("sasl").warning("everybody here can read %s, which holds a secret of Google's", path)
 
 
 def bad_file(what: str) -> TokenError:
@@ -86,37 +66,21 @@ def replace(path: Path, document: Mapping[str, Any]) -> None:
 
 @contextmanager
 def lock(path: Path, seconds: float) -> Iterator[None]:
-    """Keep other processes that ask for this lock out; not on Windows.
+    """Keep others that ask for this lock out, in this process and in all others; wait for it so many seconds at most.
 
-    Raises TokenError if one holds it for that many seconds.
+    The lock is a file of its own beside the one with the credentials. Where no such file can be made, in a folder that
+    is mounted for reading for instance, nobody can store anything either: there is no lock then.
+    Raises TokenError: locked; missing_extra without filelock.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    deadline = time.monotonic() + seconds
-    while (file := _try_lock(path)) is None:
-        if time.monotonic() > deadline:
-            raise TokenError("another process holds the file with Google's credentials", code="locked", retryable=True)
-        time.sleep(_PAUSE)
-    with file:
-        yield
-
-
-def _try_lock(path: Path) -> IO[bytes] | None:
-    """Return the file under a lock, or None if somebody else has it, or has replaced the file meanwhile."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        reason = error.strerror
-    else:
+    path = path.resolve()  # all links to one file lead to one lock
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except OSError:
-            return file  # a file system without locks
-        file.close()
-        return None
-    raise bad_file(f"cannot be read: {reason}")
+            held.enter_context(hold(path.with_name(f"{path.name}.lock"), seconds))
+        except TokenError as error:
+            failure = None if error.code == "not_stored" else bare(error)
+        else:
+            failure = None
+        if failure is None:
+            yield
+            return
+    raise failure

@@ -23,6 +23,8 @@ from sasl.value import value
 
 from ..deadline import Deadline, TimedReader
 from ..documents import parse_object
+from .messages import FORM, bad_response, parse_answer
+from .refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,19 +35,9 @@ TIMEOUT: Final = 10.0
 
 _LARGEST: Final = 65_536  # octets of an answer
 _LONGEST_TEXT: Final = 200  # characters of an answer that an error shows
-_FARTHEST: Final = 1e9  # seconds; a lifetime beyond that is none
 
-_FORM: Final = "application/x-www-form-urlencoded"
 _METADATA: Final = ("169.254.169.254", "metadata.google.internal")  # of a virtual machine at Google, without TLS
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # b68token, RFC 6750 section 2.1
-_CODE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-# RFC 6749 section 5.2 and OpenID Connect Core section 3.1.2.6; admin_policy_enforced is Google's.
-_NEEDS_USER: Final = frozenset(
-    {"invalid_grant", "access_denied", "admin_policy_enforced", "consent_required", "interaction_required"}
-    | {"login_required"}
-)
-_LATER: Final = frozenset({"server_error", "temporarily_unavailable", "internal_failure", "slow_down"})
+_RETRY_AFTER: Final = re.compile(r"[0-9]{1,6}")
 _LATER_STATUS: Final = frozenset({408, 429})
 
 
@@ -72,6 +64,8 @@ class Request:
     `timeout` is in seconds, for a whole request, however slowly the answer comes; or what gives the seconds when there
     is a request. `context` is for TLS; by default the certificate is checked by the system's CAs.
     """
+
+    __slots__ = ("_context", "timeout")
 
     def __init__(
         self, *, timeout: float | Callable[[], float] = TIMEOUT, context: ssl.SSLContext | None = None
@@ -107,11 +101,13 @@ class Request:
         response = self._exchange(url, method, body, headers or {}, Deadline(seconds))
         status = response.status
         if status == 200:
-            if body is not None and _content_type(headers) == _FORM:
-                _check(response.data)
+            if _asks_for_token(body, headers):
+                parse_answer(response.data)  # before google-auth keeps a part of it
+            return response
+        if status == 201 and not _asks_for_token(body, headers):  # a client was registered (RFC 7591 section 3.2.1)
             return response
         if body is not None or status >= 500 or status in _LATER_STATUS:
-            raise _refusal(status, response.data, body)
+            raise _refusal(response, body)
         return response
 
     def _exchange(
@@ -122,19 +118,29 @@ class Request:
         connection = HTTPConnection(parts.netloc)
         connection.set_debuglevel(0)  # whoever turned it on for all of them would see the refresh token
         try:
-            with self._connect(parts, deadline) as sock:
+            with self._reach(parts, deadline) as sock:
                 connection.sock = _Timed(sock, deadline)  # all that it uses of a socket
                 connection.request(method, target, body, {**headers, "Host": parts.netloc, "Connection": "close"})
                 with connection.getresponse() as response:
                     data = response.read(_LARGEST + 1)
                     if len(data) > _LARGEST:
-                        raise _bad_response(f"sent more than {_LARGEST} octets")
+                        raise bad_response(f"sent more than {_LARGEST} octets")
                     if response.length:
                         raise ConnectionResetError  # http.client does not say that a part is missing
                     names = {name.lower(): value for name, value in response.getheaders()}
                     return Response(response.status, names, data)
         finally:
             connection.close()
+
+    def _reach(self, parts: SplitResult, deadline: Deadline) -> socket.socket:
+        """Connect; where that fails with no time-out, nobody need ask what became of what was sent."""
+        try:
+            return self._connect(parts, deadline)
+        except (TimeoutError, ssl.SSLCertVerificationError):
+            raise
+        except OSError as error:
+            kind = type(error).__name__
+        raise _NotConnectedError(kind)
 
     def _connect(self, parts: SplitResult, deadline: Deadline) -> socket.socket:
         tls = parts.scheme == "https"
@@ -150,6 +156,10 @@ class Request:
             raise
 
 
+class _NotConnectedError(OSError):
+    """There is no connection, so nothing was sent. Its text is the kind of failure."""
+
+
 def _explain(error: BaseException) -> BaseException:
     """What a failure means: a TokenError; of what is no failure of a connection, itself, without its frames."""
     if isinstance(error, TimeoutError):
@@ -157,11 +167,14 @@ def _explain(error: BaseException) -> BaseException:
     if isinstance(error, ssl.SSLCertVerificationError):
         said = f"the certificate of the token endpoint is not trusted: {error.verify_message}"
         return TokenError(said, code="certificate")
+    if isinstance(error, _NotConnectedError):
+        said = f"there is no connection to the token endpoint: {error}"
+        return TokenError(said, code="no_connection", retryable=True)
     if isinstance(error, OSError | IncompleteRead):
         said = f"the connection to the token endpoint failed with {type(error).__name__}"
         return TokenError(said, code="unreachable", retryable=True)
     if isinstance(error, HTTPException):
-        return _bad_response("speaks no HTTP")
+        return bad_response("speaks no HTTP")
     if isinstance(error, ValueError):  # of the name lookup
         return _bad_endpoint("is no URL")
     return bare(error)
@@ -223,56 +236,29 @@ def _parts(url: str, method: str) -> SplitResult:
         parts = None
     if parts is None or not parts.hostname or "@" in parts.netloc:
         raise _bad_endpoint("is no https URL")
-    if parts.scheme == "https" or _is_loopback(parts.hostname):
+    if parts.scheme == "https" or is_loopback(parts.hostname):
         return parts
     if method == "GET" and parts.hostname in _METADATA:
         return parts
     raise _bad_endpoint("is not under https, and not on this machine")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _content_type(headers: Mapping[str, str] | None) -> str:
-    return next((value for name, value in (headers or {}).items() if name.lower() == "content-type"), "")
+def _asks_for_token(body: bytes | None, headers: Mapping[str, str] | None) -> bool:
+    """Whether this asks a token endpoint: with a form that names a kind of grant."""
+    kinds = [value for name, value in (headers or {}).items() if name.lower() == "content-type"]
+    return body is not None and kinds == [FORM] and any(name == b"grant_type" for name, _ in parse_qsl(body))
 
 
 def _bad_endpoint(what: str) -> TokenError:
     return TokenError(f"the token endpoint {what}", code="bad_endpoint")
-
-
-def _bad_response(what: str) -> TokenError:
-    """What is no answer of a token endpoint. Not retryable: mostly it is the wrong URL."""
-    return TokenError(f"the token endpoint {what}", code="bad_response")
-
-
-def _check(data: bytes) -> None:
-    """Raise TokenError for a yes that grants nothing (RFC 6749 section 5.1), before google-auth keeps a part of it."""
-    document = parse_object(data)
-    if document is None:
-        raise _bad_response("said yes with what is no JSON object")
-    token, kind = document.get("access_token"), document.get("token_type", "Bearer")
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise _bad_response("said yes without an access token")
-    if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise _bad_response("gave a token that is no bearer token")
-    refresh = document.get("refresh_token", "unchanged")
-    if not isinstance(refresh, str) or not refresh:
-        raise _bad_response("gave a refresh token that is no text")
-    if not _is_lifetime(document.get("expires_in", 0)):
-        raise _bad_response("gave a lifetime that is no number of seconds")
-    if not isinstance(document.get("scope", ""), str):
-        raise _bad_response("gave a scope that is no text")
-
-
-def _is_lifetime(value: object) -> bool:
-    if isinstance(value, str):  # against the RFC, but seen
-        return re.fullmatch(r"[0-9]{1,9}", value) is not None
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST
 
 
 def scope_of(data: object) -> str | None:
@@ -281,21 +267,22 @@ def scope_of(data: object) -> str | None:
     return scope if isinstance(scope, str) and scope else None
 
 
-def _refusal(status: int, data: bytes, sent: bytes | None) -> TokenError:
+def _refusal(response: Response, sent: bytes | None) -> TokenError:
     """What a no means (RFC 6749 section 5.2)."""
-    document = parse_object(data) or {}
+    document = parse_object(response.data) or {}
     error, said = document.get("error"), document.get("error_description")
     if isinstance(inner := error, dict):  # as Google's other interfaces have it
         error, said = inner.get("status"), inner.get("message")
     secrets = _secrets(sent)
-    code = _scrub(error, secrets) if isinstance(error, str) else ""
-    text = f"the token endpoint says no: {code}"
-    if not _CODE.fullmatch(code):
-        code, text = f"http_{status}", f"the token endpoint answers with the HTTP status {status}"
-    if isinstance(said, str) and said:
-        text += f": {printable(_scrub(said, secrets), limit=_LONGEST_TEXT)}"
-    later = status >= 500 or status in _LATER_STATUS or code in _LATER
-    return TokenError(text, code=code, retryable=later, needs_user=not later and code in _NEEDS_USER)
+    numbers, after = document.get("error_codes"), response.headers.get("retry-after", "")
+    return refusal(
+        _scrub(error, secrets) if isinstance(error, str) else "",
+        printable(_scrub(said, secrets), limit=_LONGEST_TEXT) if isinstance(said, str) else "",
+        suberror=str(document.get("suberror", "")),
+        numbers=numbers if isinstance(numbers, list) else (),
+        status=response.status,
+        retry_after=float(after) if _RETRY_AFTER.fullmatch(after) else None,
+    )
 
 
 def _secrets(sent: bytes | None) -> list[Secret]:

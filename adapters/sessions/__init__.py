@@ -1,0 +1,1 @@
+"""What a session is made of: `sasl.adapters.session` is where to import it from."""
