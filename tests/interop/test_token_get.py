@@ -16,6 +16,7 @@ from sasl.adapters.reference import token_endpoint
 from sasl.adapters.tokens.record import Record
 from sasl.adapters.tokens.stores import FileStore
 
+from ..support.grants import grant_of
 from ..support.servers import CannotStart, becomes_true
 from .clients import CLIENTS, Login, Ran
 
@@ -60,20 +61,10 @@ def endpoint(_running: tuple[reference.Servers, TokenEndpoint]) -> TokenEndpoint
 def record(endpoint: TokenEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     """What a sign-in left whose access token is over."""
     monkeypatch.setenv("SASLKIT_TOKENS", str(tmp_path / "tokens"))
-    info = endpoint.authorized_user("alice")
     over = endpoint.issue("alice")
     endpoint.revoke(over)
     return FileStore(tmp_path / "tokens").put(
-        Record(
-            ACCOUNT,
-            "alice",
-            endpoint.url,
-            info["client_id"],
-            client_secret=Secret(info["client_secret"]),
-            refresh_token=Secret(info["refresh_token"]),
-            access_token=Secret(over),
-            expires_at=time.time() - 1,
-        )
+        grant_of(endpoint, ACCOUNT, access_token=Secret(over), expires_at=time.time() - 1)
     )
 
 

@@ -14,10 +14,8 @@ from typing import Any
 
 import pytest
 
-import sasl
 from sasl.adapters.reference import Servers, running, token_endpoint
 from sasl.adapters.reference.token_endpoint import TokenEndpoint
-from sasl.adapters.tokens.record import Record
 from sasl.adapters.tokens.stores import FileStore
 
 from ..support.documents import (
@@ -33,6 +31,7 @@ from ..support.documents import (
     printed_otherwise,
     protocols,
 )
+from ..support.grants import grant_of
 from ..support.libraries import modules
 
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
@@ -66,17 +65,7 @@ def servers(endpoint: TokenEndpoint) -> Iterator[Servers]:
 @pytest.fixture
 def environment(endpoint: TokenEndpoint, tmp_path: Path) -> dict[str, str]:
     """Where an account has been left by a sign-in."""
-    info = endpoint.authorized_user(USER)
-    FileStore(tmp_path / "state" / "saslkit" / "tokens").put(
-        Record(
-            USER,
-            USER,
-            endpoint.url,
-            info["client_id"],
-            client_secret=sasl.Secret(info["client_secret"]),
-            refresh_token=sasl.Secret(info["refresh_token"]),
-        )
-    )
+    FileStore(tmp_path / "state" / "saslkit" / "tokens").put(grant_of(endpoint, USER, USER))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     return {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PATH": path}
 

@@ -8,12 +8,11 @@ from contextlib import ExitStack, contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any, get_args
 
-import sasl
 from sasl.adapters.reference import token_endpoint
 from sasl.adapters.reference.grants import Reuse
 from sasl.adapters.tokens.oauth import OAuthTokens
-from sasl.adapters.tokens.record import Record
 
+from .grants import grant_of
 from .servers import becomes_true
 from .workers import POINTS, Crew, store_of
 
@@ -45,10 +44,8 @@ def endpoints() -> Iterator[dict[Reuse, TokenEndpoint]]:
 
 def sign_in(settings: dict[str, Any], endpoint: TokenEndpoint) -> dict[str, Any]:
     """Store a new grant of alice's; return the settings."""
-    info = endpoint.authorized_user("alice")
-    grant = {name: sasl.Secret(info[name]) for name in ("client_secret", "refresh_token")}
     with opened(settings) as store:
-        store.put(Record(settings["key"], "alice", endpoint.url, info["client_id"], **grant))
+        store.put(grant_of(endpoint, settings["key"]))
     return settings
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from sasl import Secret
 from sasl.adapters.tokens.record import Record
 from sasl.adapters.tokens.stores.file import FileStore
+
+from ...support.grants import grant_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +20,7 @@ ACCOUNT = "me@example.org"
 
 def grant(endpoint: TokenEndpoint, **changes: Any) -> Record:
     """A sign-in of alice's that got no access token yet."""
-    info = endpoint.authorized_user("alice")
-    settings = {
-        "client_secret": Secret(info["client_secret"]),
-        "refresh_token": Secret(info["refresh_token"]),
-        "granted_at": time.time(),
-    }
-    return Record(ACCOUNT, "alice", endpoint.url, info["client_id"], **{**settings, **changes})
+    return grant_of(endpoint, ACCOUNT, **{"granted_at": time.time(), **changes})
 
 
 def keep(folder: Path, record: Record) -> FileStore:

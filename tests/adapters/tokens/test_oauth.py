@@ -22,6 +22,7 @@ from sasl.adapters.tokens.store import MemoryStore
 from sasl.adapters.tokens.threaded import Threaded
 from sasl.value import replace
 
+from ...support.grants import grant_of
 from ...support.leaks import locals_of, seen, shown_by
 from .conftest import reply
 
@@ -37,18 +38,8 @@ KEY = "me@example.com"
 
 def store_of(endpoint: TokenEndpoint) -> MemoryStore:
     """A store with the grant of a sign-in."""
-    info = endpoint.authorized_user("alice")
     store = MemoryStore()
-    store.put(
-        Record(
-            KEY,
-            "alice",
-            endpoint.url,
-            info["client_id"],
-            client_secret=sasl.Secret(info["client_secret"]),
-            refresh_token=sasl.Secret(info["refresh_token"]),
-        )
-    )
+    store.put(grant_of(endpoint, KEY))
     return store
 
 
