@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import exchanges
 import imports
 import logins
+import provider
 import servers
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ def main() -> int:
     served = servers.exchanges_per_second()
     for who, count in served.items():
         print(f"{who:<38} {count:.0f} (x{served['saslkit'] / count:.2f})")
+    print("\nThe provider to test against, milliseconds, and a floor that answers what was written before")
+    provided = provider.costs()
+    for what, taken in provided.items():
+        print(f"{what:<38} {taken['saslkit']:.2f}, {taken['floor']:.2f} (x{taken['saslkit'] / taken['floor']:.2f})")
     if target is not None:
         figures = {
             "python": platform.python_version(),
@@ -99,6 +104,7 @@ def main() -> int:
             "login": times,
             "lines": lines,
             "exchanges_per_second": served,
+            "provider": provided,
         }
         target.write_text(json.dumps(figures, indent=1) + "\n")
     return 0

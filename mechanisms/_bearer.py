@@ -8,11 +8,14 @@ from sasl.steps import Challenge, Rejected
 from sasl.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from typing import Final
+    from collections.abc import Callable, Generator, Mapping
+    from typing import Final, TypeAlias
 
     from sasl.credentials import Bearer
     from sasl.limits import Limits
+
+    ErrorChallenge: TypeAlias = Callable[[Rejected], Mapping[str, str] | None]
+    """What says of a refusal what the error challenge holds, beside what it always does; None: none is sent."""
 
 KVSEP: Final = b"\x01"
 _END: Final = KVSEP + KVSEP
@@ -96,11 +99,16 @@ def parse_error(challenge: bytes, limits: Limits) -> dict[str, str]:
     return {key: printable(text) for key, text in texts.items()}
 
 
-def explain(rejected: Rejected, default: Mapping[str, str]) -> Generator[Challenge, bytes, None]:
+def explain(
+    rejected: Rejected, default: Mapping[str, str], error_challenge: ErrorChallenge | None
+) -> Generator[Challenge, bytes, None]:
     """Send the error challenge for a refusal and take the answer, whatever it is (RFC 7628 section 3.2.3)."""
+    said = {} if error_challenge is None else error_challenge(rejected)
+    if said is None:
+        return
     import json
 
-    detail = {**default, **(rejected.detail or {})}
+    detail = {**default, **(rejected.detail or {}), **said}
     yield Challenge(json.dumps(detail, separators=(",", ":")).encode("ascii"), refusal=rejected)
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
 
+    from ._bearer import ErrorChallenge
+
 _VCHAR: Final = bytes(range(0x21, 0x7F))
 _LONGEST_HOST: Final = 255  # octets of a name or an address (RFC 1035 section 2.3.4)
 
@@ -38,13 +40,19 @@ def oauthbearer_client(credentials: Bearer, options: Options) -> ClientSteps:
 
 
 def oauthbearer_server(
-    options: Options, *, hosts: Collection[str] = (), scope: str = "", openid_configuration: str = ""
+    options: Options,
+    *,
+    hosts: Collection[str] = (),
+    scope: str = "",
+    openid_configuration: str = "",
+    error_challenge: ErrorChallenge | None = None,
 ) -> ServerSteps:
     """Ask CheckToken, after host and port were compared with `hosts` and the channel's port.
 
     A server knows its names if `hosts` (one or several, in any case) or else the channel's host say so; section
     3.2 has it compare them then, or a token could be relayed. `scope` and `openid_configuration` go into the error
-    challenge (section 3.2.2).
+    challenge (section 3.2.2). `error_challenge` may add to it: it is given what was `Rejected`, and returns members of
+    the challenge, or None for a no at once, which section 3.2.3 does not allow.
     """
     ours = own_names(hosts, options.channel)
     authzid, token, host, port = _parse((yield EMPTY_CHALLENGE))
@@ -58,7 +66,7 @@ def oauthbearer_server(
         identity = yield CheckToken(authzid, token, host, port)
     except Rejected as rejected:
         about = {"status": status, "scope": scope, "openid-configuration": openid_configuration}
-        yield from explain(rejected, {key: value for key, value in about.items() if value})
+        yield from explain(rejected, {key: value for key, value in about.items() if value}, error_challenge)
         raise
     return Verified(identity, authzid)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sasl.secret import Secret
     from sasl.steps import ClientSteps, Options, ServerSteps
 
+    from ._bearer import ErrorChallenge
+
 
 def xoauth2_client(credentials: Bearer, options: Options) -> ClientSteps:
     """Send the mailbox and the token; answer an error challenge by nothing."""
@@ -29,15 +31,20 @@ def xoauth2_client(credentials: Bearer, options: Options) -> ClientSteps:
     yield ErrorAnswer(b"", parse_error(challenge, options.limits))
 
 
-def xoauth2_server(_options: Options, *, scope: str = "") -> ServerSteps:
-    """Ask CheckToken; explain a refusal, naming the `scope` that a token needs."""
+def xoauth2_server(_options: Options, *, scope: str = "", error_challenge: ErrorChallenge | None = None) -> ServerSteps:
+    """Ask CheckToken; explain a refusal, naming the `scope` that a token needs.
+
+    `error_challenge` may say otherwise: it is given what was `Rejected`, and returns members of the error challenge, or
+    None for a no at once, as Microsoft's servers give it.
+    """
     user, token = _parse((yield EMPTY_CHALLENGE))
     try:
         if token is None:
             raise Rejected("the client asks which scope is wanted")
         identity = yield CheckToken(user, token, None, None)
     except Rejected as rejected:
-        yield from explain(rejected, {"status": "401", "schemes": "bearer", **({"scope": scope} if scope else {})})
+        about = {"status": "401", "schemes": "bearer", **({"scope": scope} if scope else {})}
+        yield from explain(rejected, about, error_challenge)
         raise
     return Verified(identity, user)
 

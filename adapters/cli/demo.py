@@ -294,7 +294,7 @@ def _print_login(session: reference.Conversation) -> None:
     lines = [(who[side], text) for side, text in list(session.transcript)]
     first = next(index for index, (_, text) in enumerate(lines) if " AUTHENTICATE " in text)
     for side, text in lines[first : first + 4]:
-        print(f"  {side}  {printable(text)}")
+        print(f"  {side}  {printable(text, limit=_WIDTH - 10)}")
 
 
 def _explain(what: str, text: str) -> None:

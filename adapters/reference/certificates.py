@@ -6,8 +6,10 @@ import os
 import secrets
 import ssl
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, final
 
@@ -62,9 +64,17 @@ class Certificates:
         replace_file(directory / "server.pem", self.chain, mode=0o644)
         replace_file(directory / "server.key", self.key)
 
+    def write_for_now(self, directory: Path) -> None:
+        """Do what `write` does in a new directory that only its owner can enter, without waiting for the disk."""
+        for name, octets in (("ca.pem", self.authority), ("server.pem", self.chain), ("server.key", self.key)):
+            (directory / name).touch(mode=0o600, exist_ok=False)
+            (directory / name).write_bytes(octets)
 
-def keep(directory: Path) -> None:
+
+def keep(directory: Path, name: str = "") -> None:
     """Leave certificates in a directory: those of an earlier run if they are good for a day, else new ones.
+
+    They are good for `name` too, as `issue` makes them.
 
     A directory that is not there is made, for the owner only. Raises UsageError if files of these names are not
     from here, OSError if the directory cannot be used.
@@ -73,8 +83,8 @@ def keep(directory: Path) -> None:
     if not _is_our_own(directory):
         raise UsageError("it is another user's, or others may write into it: the key in it would be theirs, too")
     with _lock(directory):
-        if not _is_good(directory):
-            issue().write(directory)
+        if not _is_good(directory, name):
+            issue(name).write(directory)
 
 
 def _is_our_own(directory: Path) -> bool:
@@ -86,9 +96,26 @@ def _is_our_own(directory: Path) -> bool:
     return not about.st_mode & 0o022 and all(each.st_uid == os.geteuid() for each in (about, *files))
 
 
-def issue() -> Certificates:
-    """Make a new CA and a certificate for localhost, 127.0.0.1 and ::1; the CA's own key is thrown away."""
-    return Authority(_AUTHORITY).server()
+def issue(name: str = "") -> Certificates:
+    """Make a new CA and a certificate for localhost, 127.0.0.1 and ::1; the CA's own key is thrown away.
+
+    The certificate is for `name` too: of a host, or an address; "" for none.
+    """
+    return Authority(_AUTHORITY).server(name)
+
+
+def of_the_day() -> tuple[Certificates, Authority]:
+    """Return the certificates of the servers of this process, and the CA of their clients; others each day."""
+    return _of_day(_today())
+
+
+@lru_cache(maxsize=1)
+def _of_day(_day: int) -> tuple[Certificates, Authority]:
+    return issue(), Authority("saslkit reference CA of clients")
+
+
+def _today() -> int:
+    return int(time.monotonic() // _LEAST.total_seconds())
 
 
 @final
@@ -110,13 +137,14 @@ class Authority:
         builder = self._begin(self._name, self._key.public_key(), signs_certificates=True)
         self.certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    def server(self) -> Certificates:
-        """Return this CA's certificate and a new one for localhost, 127.0.0.1 and ::1."""
-        from cryptography import x509
+    def server(self, name: str = "") -> Certificates:
+        """Return this CA's certificate and a new one for localhost, 127.0.0.1 and ::1, and for one name more."""
         from cryptography.x509.oid import ExtendedKeyUsageOID
 
-        names: list[x509.GeneralName] = [x509.DNSName(host) for host in NAMES]
-        names += [x509.IPAddress(ip_address(address)) for address in ADDRESSES]
+        hosts: list[str] = [*NAMES, *ADDRESSES]
+        if name and name not in hosts:
+            hosts.append(name)
+        names = [_host(host) for host in hosts]
         return Certificates(self.certificate, *self._issue("localhost", names, ExtendedKeyUsageOID.SERVER_AUTH))
 
     def client(self, user: str, *, common_name: bool = False) -> tuple[bytes, bytes]:
@@ -192,6 +220,16 @@ class Authority:
         )
 
 
+def _host(name: str) -> x509.GeneralName:
+    """Return a host as a certificate names it."""
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
 def _mailbox(user: str) -> x509.GeneralName:
     """Return a mailbox as a certificate names it. Raises ValueError for what is none."""
     from cryptography import x509
@@ -251,8 +289,8 @@ def write_pair(directory: Path, certificate: bytes, key: bytes) -> tuple[Path, P
     return paths
 
 
-def _is_good(directory: Path) -> bool:
-    """Whether a directory holds certificates of `issue` that belong together and are good for a while."""
+def _is_good(directory: Path, name: str) -> bool:
+    """Whether a directory holds certificates of `issue` that belong together and are good for this name and a while."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
@@ -266,7 +304,10 @@ def _is_good(directory: Path) -> bool:
         server.verify_directly_issued_by(authority)
         server_context(directory)
         mode = key.stat().st_mode
-    except (OSError, ValueError, TypeError, InvalidSignature):
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    if name and _host(name) not in names:
         return False
     read_by_others = os.name == "posix" and mode & 0o077
     return not read_by_others and datetime.now(UTC) + _LEAST < min(

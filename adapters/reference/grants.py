@@ -8,6 +8,7 @@ What a person signs in to is in `sign_in`. It knows no HTTP: `token_endpoint` sp
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -15,24 +16,26 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
 from sasl.errors import UsageError
-from sasl.steps import CheckToken
 from sasl.value import value
 
-from .checks import hashes_of, options_for
+from .checks import Standing
 from .clients import Clients, Registered
+from .consents import Access, Consent
+from .faults import Faults
+from .scopes import MAIL
 from .sign_in import DEVICE, SignIns
 from .signed import Refusal, Signer, claims_of, digest, new_token
-from .verifier import judge_token
+from .token_checks import TokenChecks
+from .watchers import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from sasl.registry import Mechanism
     from sasl.secret import Secret
-    from sasl.steps import Question
 
     from .checks import Checks
+    from .faults import Fault as StandingFault
     from .verifier import TokenState
 
 Fault: TypeAlias = Literal[
@@ -47,12 +50,10 @@ LATE_FAULTS: Final[tuple[LateFault, ...]] = get_args(LateFault)
 
 Reuse: TypeAlias = Literal["strict", "grace", "keep"]
 
-MAIL: Final = "https://mail.google.com/"
-"""The scope of whatever does not come from a sign-in."""
-
 ASSERTION: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _GOOGLE: Final = "https://oauth2.googleapis.com/token"  # what google-auth writes into an assertion, wherever it goes
 _KEPT: Final = 1_000  # requests
+_MOST_TOKENS: Final = 100_000  # the oldest is forgotten first
 
 
 @final
@@ -71,47 +72,6 @@ class Asked:
     grant: str
     outcome: str
     user: str | None = None
-
-
-class Consent:
-    """What a user has granted to a client: the refresh token that is good, and those that were."""
-
-    def __init__(self, user: str, client_id: str, scope: str, current: bytes) -> None:
-        self.user = user
-        self.client_id = client_id
-        self.scope = scope
-        self.current = current
-        self.before: bytes | None = None
-        self.former: set[bytes] = set()
-        self.revoked = False
-
-    def rotate(self, used: bytes, current: bytes) -> None:
-        """Let another refresh token be the good one, after that one was used."""
-        self.former.add(self.current)
-        self.before, self.current = used, current
-
-    def knows(self, hashed: bytes) -> bool:
-        """Whether a refresh token is of it, or was."""
-        return hashed == self.current or hashed in self.former
-
-
-class Access:
-    """An access token that was given out."""
-
-    def __init__(self, user: str, client_id: str, scope: str, issued_at: float, expires_at: float) -> None:
-        self.user = user
-        self.client_id = client_id
-        self.scope = scope
-        self.issued_at = issued_at
-        self.expires_at = expires_at
-        self.consent: Consent | None = None
-        self.revoked = False
-
-    def state(self, now: float) -> TokenState:
-        """Return what has become of it."""
-        if self.revoked or (self.consent is not None and self.consent.revoked):
-            return "revoked"
-        return "good" if now < self.expires_at else "expired"
 
 
 @value
@@ -136,6 +96,7 @@ class TokenEndpoint:
             used; "keep", all stay good.
         faults: what the next requests for a token get instead of an answer, one each: members of `FAULTS`, or of
             `LATE_FAULTS` for after all is done.
+        rules: what else goes wrong at requests; `on` adds to it.
         retry_after: seconds that a client is told to wait when it gets 429, 500 or 503, or None.
         delay_before, delay_after: seconds that a request for a token waits before it is looked at, and its answer
             before it is sent.
@@ -158,6 +119,7 @@ class TokenEndpoint:
         self.rotates = False
         self.reuse: Reuse = "strict"
         self.faults: deque[Fault | LateFault] = deque()
+        self.rules = Faults()
         self.retry_after: int | None = None
         self.delay_before = self.delay_after = 0.0
         self.requests: deque[Asked] = deque(maxlen=_KEPT)
@@ -174,6 +136,9 @@ class TokenEndpoint:
         self._consents: list[Consent] = []
         self._tokens: dict[bytes, Access] = {}
         self._accounts: dict[str, _Account] = {}
+        self._is_out: Callable[[str], bool] = lambda _user: False
+        self._watchers = Watchers()
+        self._has_news = False
         self._lock = threading.RLock()
 
     @property
@@ -183,12 +148,20 @@ class TokenEndpoint:
 
     # --- for whoever tests a client
 
-    def authorized_user(self, user: str) -> dict[str, str]:
+    def on(self, event: str, **options: Any) -> StandingFault:
+        """Have something go wrong at requests; the fault's methods say what: `on("token").status(503)`.
+
+        `event` is the last part of a path, "token", "authorize", "metadata" for both documents of that, or "*".
+        `options` are those of `faults.Rule`: nth, times, probability, seed.
+        """
+        return self.rules.on("oauth", event, **options)
+
+    def authorized_user(self, user: str, *, scope: str = MAIL) -> dict[str, str]:
         """Return the content of a file of Google's type "authorized_user", with a new refresh token of a user's."""
         client_id, client_secret = self._client
         token = new_token()
         with self._lock:
-            self._consents.append(Consent(user, client_id, MAIL, digest(token)))
+            self._consents.append(Consent(user, client_id, scope, digest(token)))
         return {
             "type": "authorized_user",
             "client_id": client_id,
@@ -217,9 +190,20 @@ class TokenEndpoint:
             "token_uri": self.url,
         }
 
-    def issue(self, user: str, lifetime: float | None = None) -> str:
-        """Return an access token that nobody had to ask for."""
-        return self._issue(user, self._client[0], MAIL, None, self.lifetime if lifetime is None else lifetime)
+    def issue(self, user: str, lifetime: float | None = None, *, scope: str = MAIL) -> str:
+        """Return an access token that nobody had to ask for. It is good for `lifetime` seconds, as others are if None.
+
+        `scope` is what it is for: several are separated by spaces.
+        """
+        return self._issue(user, self._client[0], scope, None, self.lifetime if lifetime is None else lifetime)
+
+    def adopt(self, token: str, user: str, state: TokenState, *, scope: str = MAIL) -> None:
+        """Make a token known that was made elsewhere. One that is good stays so until it is revoked."""
+        now = self.clock()
+        access = Access(user, self._client[0], scope, now, now if state == "expired" else math.inf)
+        access.revoked = state == "revoked"
+        with self._lock:
+            self._tokens[digest(token)] = access
 
     def state(self, token: str) -> TokenState | None:
         """Return what has become of an access token, None for one that is not from here."""
@@ -231,12 +215,40 @@ class TokenEndpoint:
         """Let an access token be over. Raises UsageError for one that is not from here."""
         with self._lock:
             self._access(token).expires_at = 0.0
+            self._has_news = True
+        self._tell()
 
     def revoke(self, token: str) -> None:
-        """Revoke an access token, or a refresh token with all that came of it. Raises UsageError for another."""
+        """Revoke an access token, or a refresh token with all that came of it. Raises UsageError for another.
+
+        Sessions that rest on it have been told when this returns; so it is with all that is revoked here.
+        """
         with self._lock:
-            given = self._consent(token) or self._access(token)
-            given.revoked = True
+            self.end(self._consent(token) or self._access(token))
+        self._tell()
+
+    def revoke_consent(self, user: str, client_id: str | None = None) -> None:
+        """Revoke what a user has granted to a client, or to all of them, with all that came of it."""
+        with self._lock:
+            everything: list[Consent | Access] = [*self._consents, *self._tokens.values()]
+            for given in everything:
+                if given.user == user and client_id in (None, given.client_id):
+                    self.end(given)
+        self._tell()
+
+    def end_renewals(self, user: str) -> None:
+        """Let no refresh token be good any more that a user has; access tokens are good until they expire."""
+        with self._lock:
+            for consent in self._consents:
+                consent.renews = consent.renews and consent.user != user
+
+    def watch(self, told: Callable[[], object]) -> Callable[[], None]:
+        """Have a function called when something was revoked, or has expired early; return what ends that."""
+        return self._watchers.add(told)
+
+    def shut_out(self, is_out: Callable[[str], bool]) -> None:
+        """Let a function say who gets no tokens."""
+        self._is_out = is_out
 
     def register(
         self,
@@ -275,18 +287,30 @@ class TokenEndpoint:
 
     def checks(self, verifier: Checks) -> Checks:
         """Put this endpoint's verdict on tokens before that of a verifier; for `checks=` of the mail servers."""
-        return _Checks(self, verifier)
+        return TokenChecks(self, verifier)
 
     # --- for the verifier and the server
 
-    def verdict(self, token: Secret) -> tuple[str, TokenState] | None:
-        """Return whose an access token is, and what has become of it; None for one that is not from here."""
+    def verdict(self, token: Secret) -> tuple[str, TokenState, str] | None:
+        """Return whose an access token is, what has become of it, and its scope; None for one that is not from here."""
         with self._lock:
             access = self._tokens.get(digest(token.reveal()))
-        return None if access is None else (access.user, access.state(self.clock()))
+        return None if access is None else (access.user, access.state(self.clock()), access.scope)
+
+    def standing(self, hashed: bytes) -> Standing | None:
+        """Return how it stands with an access token, by its hash; None for one that is not from here."""
+        with self._lock:
+            access, now = self._tokens.get(hashed), self.clock()
+        return None if access is None else Standing(access.state(now), access.expires_at - now, access.scope)
 
     def grant(self, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[str, dict[str, Any]]:
         """Return whose token was asked for, and the answer. Raises Refusal."""
+        try:
+            return self._grant(form, basic)
+        finally:
+            self._tell()  # a token that was used twice revokes others
+
+    def _grant(self, form: Mapping[str, str], basic: tuple[str, str] | None) -> tuple[str, dict[str, Any]]:
         match form.get("grant_type"):
             case None:
                 raise Refusal("invalid_request", "no grant_type")
@@ -327,7 +351,18 @@ class TokenEndpoint:
                 return  # section 2.2: it is good for nothing, as was wanted
             if given.client_id != client.client_id:
                 raise Refusal("invalid_grant", "The token was given to another client.")
-            given.revoked = True
+            self.end(given)
+        self._tell()
+
+    def end(self, given: Consent | Access) -> None:
+        """Revoke what was given. Whoever watches is told when the request is dealt with."""
+        given.revoked = self._has_news = True
+
+    def _tell(self) -> None:
+        """Tell whoever watches of what was revoked. Not under the lock: they may wait for somebody who waits for it."""
+        if self._has_news:
+            self._has_news = False
+            self._watchers.tell()
 
     def introspect(self, client: Registered, token: str) -> dict[str, Any]:
         """Return what a resource server may know of a token (RFC 7662 section 2.2). Raises Refusal for a public one."""
@@ -335,7 +370,10 @@ class TokenEndpoint:
             raise Refusal("invalid_client", "Introspection is for clients that prove who they are.", 401)
         with self._lock:
             consent, access = self._consent(token), self._tokens.get(digest(token))
-            if consent is not None and not consent.revoked and self._may_use(consent, digest(token)):
+            given = consent or access
+            if given is None or self._is_out(given.user):
+                return {"active": False}
+            if consent is not None and consent.is_good and self._may_use(consent, digest(token)):
                 return {"active": True, "client_id": consent.client_id, "scope": consent.scope, "sub": consent.user}
             if access is None or access.state(self.clock()) != "good":
                 return {"active": False}
@@ -347,7 +385,7 @@ class TokenEndpoint:
                 "username": access.user,
                 "token_type": "Bearer",
                 "iat": int(access.issued_at),
-                "exp": int(access.expires_at),
+                **({"exp": int(access.expires_at)} if access.expires_at < math.inf else {}),
             }
 
     def _by_refresh_token(self, form: Mapping[str, str], client: Registered) -> tuple[str, dict[str, Any]]:
@@ -360,8 +398,8 @@ class TokenEndpoint:
             if consent is not None and consent.client_id != client.client_id:
                 consent = None
             if consent is not None and not self._may_use(consent, hashed):
-                consent.revoked = True  # somebody has stolen one of the two
-            if consent is None or consent.revoked:
+                self.end(consent)  # somebody has stolen one of the two
+            if consent is None or not consent.is_good:
                 raise Refusal("invalid_grant", "Token has been expired or revoked.")
             scope = form.get("scope", consent.scope)
             if not set(scope.split()) <= set(consent.scope.split()):
@@ -404,6 +442,8 @@ class TokenEndpoint:
         return claims_of(assertion, find, (self.url, _GOOGLE), self.clock())
 
     def _answer(self, user: str, client_id: str, scope: str, consent: Consent | None) -> dict[str, Any]:
+        if self._is_out(user):
+            raise Refusal("invalid_grant", "The user is disabled.")
         token = self._issue(user, client_id, scope, consent, self.lifetime)
         return {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime, "scope": scope}
 
@@ -414,6 +454,8 @@ class TokenEndpoint:
         access.consent = consent
         with self._lock:
             self._tokens[digest(token)] = access
+            if len(self._tokens) > _MOST_TOKENS:
+                del self._tokens[next(iter(self._tokens))]
         return token
 
     def _signed(self, user: str, client_id: str, scope: str, now: float, lifetime: float) -> str:
@@ -431,21 +473,3 @@ class TokenEndpoint:
         if access is None:
             raise UsageError("this token is not from here")
         return access
-
-
-@final
-class _Checks:
-    """A verifier that asks the endpoint first."""
-
-    def __init__(self, endpoint: TokenEndpoint, verifier: Checks) -> None:
-        self.answers = frozenset(verifier.answers) | {CheckToken}
-        self.hashes = hashes_of(verifier)
-        self._endpoint = endpoint
-        self._verifier = verifier
-
-    def options(self, row: Mechanism) -> Mapping[str, Any]:
-        return options_for(self._verifier, row)
-
-    def __call__(self, question: Question) -> Any:
-        verdict = self._endpoint.verdict(question.token) if isinstance(question, CheckToken) else None
-        return self._verifier(question) if verdict is None else judge_token(*verdict, MAIL)

@@ -1,10 +1,11 @@
-"""HTTP of the reference authority (RFC 9112), parsed by h11: one request in, one answer out, and the connection ends.
+"""HTTP for the authority and the control endpoint (RFC 9112), parsed by h11: one request, one answer, and the end.
 
     async with serving_http(answer, host="127.0.0.1", port=0, deadline=10.0) as port:
         ...
 
 `answer` gets a `Request` and the connection, for answers that are none, and returns an `Answer`, or None if it has said
 all itself. A request is bounded: 16 KB of head, 64 KB of body, one deadline for all of it and one for its answer.
+`admit` sets other bounds, by what stands in the head.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import parse_qsl
 
 from sasl.errors import TokenError, place_of
-from sasl.value import field, value
+from sasl.value import field, replace, value
 
 from ..tokens._extra import load
 from .listening import Listeners
@@ -44,7 +45,7 @@ class Request:
     """What a client asks. Its parts may hold secrets: the repr has none of them.
 
     Attributes:
-        method: "GET" or "POST".
+        method: "GET" or "POST"; others where `admit` lets them in.
         path: up to the question mark.
         query: behind it.
         headers: by their names in small letters; of several of one name the last.
@@ -74,11 +75,21 @@ class Answer:
 
 
 class HttpError(Exception):
-    """What is no request that is answered here, by its status."""
+    """What is no request that is answered here, by its status; what it gets, where that is more than the status."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, answer: Answer | None = None) -> None:
         super().__init__(status)
         self.status = status
+        self.answer = answer
+
+
+def admit(request: Request) -> int:
+    """Let GET and POST in, with a body of 64 KB. The request has no body yet. Raises HttpError."""
+    if request.method not in ("GET", "POST"):
+        raise HttpError(501)
+    if request.method == "POST" and "content-length" not in request.headers:
+        raise HttpError(411)
+    return _LONGEST_BODY
 
 
 def json_answer(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -104,16 +115,20 @@ async def serving_http(
     port: int,
     deadline: float,
     context: ssl.SSLContext | None = None,
+    admit: Callable[[Request], int] = admit,
+    refuse: Callable[[int], Answer] | None = None,
 ) -> AsyncIterator[int]:
     """Serve HTTP, or HTTPS with a TLS context, until the block ends, and give the port.
 
+    `admit` gets a request before its body has come; it returns how many octets that may have, or raises HttpError.
+    `refuse` makes the answer of a status for what is no request; None for a line of text.
     Raises TokenError (missing_extra) without h11, OSError if the port cannot be had.
     """
     load("h11", "serve")
 
     async def hold(connection: Connection) -> None:
         with contextlib.suppress(TimeoutError):
-            await _hold(connection, answer, deadline, context)
+            await _hold(connection, answer, admit=admit, refuse=refuse or _plain, deadline=deadline, context=context)
         await connection.close(grace=deadline)
 
     listeners = Listeners()
@@ -126,6 +141,9 @@ async def serving_http(
 async def _hold(
     connection: Connection,
     answer: Callable[[Request, Connection], Awaitable[Answer | None]],
+    *,
+    admit: Callable[[Request], int],
+    refuse: Callable[[int], Answer],
     deadline: float,
     context: ssl.SSLContext | None,
 ) -> None:
@@ -134,9 +152,9 @@ async def _hold(
         async with asyncio.timeout(deadline):
             if context is not None and not await connection.start_tls(context, grace=deadline):
                 return
-            request = await _read(connection)
+            request = await _read(connection, admit)
     except HttpError as no:
-        connection.write(encode(_plain(no.status)))
+        connection.write(encode(no.answer or refuse(no.status)))
         await _discard(connection, deadline)
         return
     if request is None:
@@ -152,10 +170,10 @@ async def _said(
     try:
         return await answer(request, connection)
     except TokenError as error:
-        _log.error("the token endpoint failed: %s", error)
+        _log.error("the HTTP server failed: %s", error)
         return _plain(500)
     except Exception as error:
-        _log.error("the token endpoint failed with %s at %s", type(error).__name__, place_of(error))
+        _log.error("the HTTP server failed with %s at %s", type(error).__name__, place_of(error))
     return None
 
 
@@ -176,19 +194,34 @@ def encode(answer: Answer) -> bytes:
         "X-Content-Type-Options": "nosniff",
         "Connection": "close",
     }
+    headers = {**usual, **answer.headers}
+    if answer.status == 204:  # has no body, and says nothing of one (RFC 9110 section 8.6)
+        del headers["Content-Type"], headers["Content-Length"]
     writer = h11.Connection(h11.SERVER)
-    headers = list({**usual, **answer.headers}.items())
-    phrase = HTTPStatus(answer.status).phrase.encode("ascii")
-    head: bytes = writer.send(h11.Response(status_code=answer.status, headers=headers, reason=phrase))
+    head: bytes = writer.send(_response(h11, answer.status, headers))
     body: bytes = writer.send(h11.Data(data=answer.body))
     return head + body
 
 
-async def _read(connection: Connection) -> Request | None:
+def stream_head(kind: str) -> bytes:
+    """Return the head of an answer of this type whose body goes on until the connection ends."""
+    h11: Any = load("h11", "serve")
+    usual = {"Content-Type": kind, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    head: bytes = h11.Connection(h11.SERVER).send(_response(h11, 200, {"Server": "saslkit-reference", **usual}))
+    return head
+
+
+def _response(h11: Any, status: int, headers: Mapping[str, str]) -> Any:
+    phrase = HTTPStatus(status).phrase.encode("ascii")
+    return h11.Response(status_code=status, headers=list(headers.items()), reason=phrase)
+
+
+async def _read(connection: Connection, admit: Callable[[Request], int]) -> Request | None:
     """Return a request, None if the client goes away before its end. Raises HttpError."""
     h11: Any = load("h11", "serve")
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
-    head, body = None, bytearray()
+    request: Request | None = None
+    body = bytearray()
     while True:
         event = _next(h11, parser)
         if event is h11.NEED_DATA:
@@ -198,17 +231,12 @@ async def _read(connection: Connection) -> Request | None:
                 return None
             parser.receive_data(octets)
         elif isinstance(event, h11.Request):
-            head = event
-            _check(head)
+            request = _check(event, admit)
         elif isinstance(event, h11.Data):
             body += event.data
         else:
             break
-    if head is None:
-        return None
-    path, _, query = head.target.decode("utf-8", "replace").partition("?")
-    headers = {name.decode("ascii"): content.decode("latin-1") for name, content in head.headers}
-    return Request(head.method.decode("ascii"), path, query, headers, bytes(body))
+    return None if request is None else replace(request, body=bytes(body))
 
 
 def _next(h11: Any, parser: Any) -> Any:
@@ -222,20 +250,25 @@ def _next(h11: Any, parser: Any) -> Any:
     raise HttpError(status)
 
 
-def _check(head: Any) -> None:
-    """Refuse what is not for here, and a body whose length is not clear (RFC 9112 section 6.3)."""
-    headers = dict(head.headers)
-    length = headers.get(b"content-length")
+def _check(head: Any, admit: Callable[[Request], int]) -> Request:
+    """Return a request without its body. Refuse what is not for here, and a body whose length is not clear.
+
+    See RFC 9112 section 6.3.
+    """
+    headers = {name.decode("ascii"): content.decode("latin-1") for name, content in head.headers}
+    length = headers.get("content-length")
+    path, _, query = head.target.decode("utf-8", "replace").partition("?")
     if head.http_version not in (b"1.0", b"1.1"):
         raise HttpError(505)
-    if head.method not in (b"GET", b"POST"):
-        raise HttpError(501)
-    if length is not None and (b"transfer-encoding" in headers or not re.fullmatch(rb"[0-9]+", length)):
+    request = Request(head.method.decode("ascii"), path, query, headers, b"")
+    most = admit(request)
+    if length is not None and ("transfer-encoding" in headers or not re.fullmatch(r"[0-9]+", length)):
         raise HttpError(400)  # who frames it otherwise than a proxy before it takes a part of one request for another
-    if length is None and (head.method == b"POST" or b"transfer-encoding" in headers):
+    if length is None and "transfer-encoding" in headers:
         raise HttpError(411)
-    if length is not None and int(length) > _LONGEST_BODY:
+    if length is not None and int(length) > most:
         raise HttpError(413)
+    return request
 
 
 async def _discard(connection: Connection, seconds: float) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from concurrent.futures import Future, wait
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, final
 
 from sasl.errors import UsageError
 
@@ -15,10 +16,39 @@ from .connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 _BACKLOG: Final = 256
+_PATIENCE: Final = 0.2  # seconds of waiting for a loop, until somebody looks whether it is there still
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 -- for whoever asks for it
 _Running = TypeVar("_Running")
+_Result = TypeVar("_Result")
+_Given = ParamSpec("_Given")
+
+
+@final
+class PortTaken(OSError):
+    """A port cannot be had.
+
+    Attributes:
+        server: whose it was to be.
+        port: its number, 0 for one that is free.
+    """
+
+    server = ""
+    port = 0
+
+
+@contextlib.contextmanager
+def name_port(server: str, port: int) -> Iterator[None]:
+    """Say whose port it is that cannot be had: what is an OSError within is a PortTaken."""
+    try:
+        yield
+        return
+    except OSError as error:
+        taken = PortTaken(*error.args)
+    taken.server, taken.port = server, port
+    raise taken
 
 
 @final
@@ -68,6 +98,46 @@ class Listeners:
             await listener.wait_closed()
 
 
+@final
+class LoopCalls:
+    """Runs functions in the event loop that it was made in, from any thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._closed = False
+
+    def __call__(self, function: Callable[[], _Result]) -> _Result:
+        """Return what a function returns, or raise what it raises; once all is over it runs here."""
+        if self._closed or threading.get_ident() == self._thread:
+            return function()
+        done: Future[_Result] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+
+        try:
+            self._loop.call_soon_threadsafe(run)
+        except RuntimeError:
+            return function()  # the loop was closed just now
+        while not wait([done], _PATIENCE).done:
+            if self._loop.is_closed():
+                run()  # it ended before it came to this
+        return done.result()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the thread of the loop, while it runs."""
+        return not self._closed and threading.get_ident() == self._thread
+
+    def close(self) -> None:
+        """Note that the loop ends."""
+        self._closed = True
+
+
 @contextlib.contextmanager
 def in_thread(serving: AbstractAsyncContextManager[_Running], name: str) -> Iterator[_Running]:
     """Hold what runs in an event loop open in a thread of its own, until the block ends."""
@@ -100,8 +170,27 @@ def in_thread(serving: AbstractAsyncContextManager[_Running], name: str) -> Iter
         thread.join()
 
 
-def loopback(host: str, what: str) -> str:
-    """Return the address to listen at. Raises UsageError for one that is not of this machine alone."""
+def in_thread_of(
+    serving: Callable[_Given, AbstractAsyncContextManager[_Running]], name: str
+) -> Callable[_Given, AbstractContextManager[_Running]]:
+    """Return the blocking twin of what runs in an event loop. It takes the same arguments."""
+
+    @contextlib.contextmanager
+    def running(*args: _Given.args, **options: _Given.kwargs) -> Iterator[_Running]:
+        """Do what `serving` does, in a thread of its own: for tests, documentation and blocking clients."""
+        with in_thread(serving(*args, **options), name) as what_runs:
+            yield what_runs
+
+    return functools.update_wrapper(running, serving, assigned=("__module__",), updated=())
+
+
+def listening_address(host: str, what: str, *, remote: str = "") -> str:
+    """Return the address to listen at: of this machine alone, or all there are where others are let in.
+
+    Raises UsageError for another one.
+    """
+    if remote:
+        return _EVERYWHERE
     address = "127.0.0.1" if host == "localhost" else host
     if address not in ADDRESSES:
         raise UsageError(f"{what} at {' or '.join(ADDRESSES)}, not at {host!r}")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .clients import Registered
-    from .grants import Consent, TokenEndpoint
+    from .consents import Consent
+    from .grants import TokenEndpoint
 
 DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _LIFE: Final = 60.0  # seconds of a code
@@ -132,7 +133,7 @@ class SignIns:
                 raise Refusal("invalid_grant", "No such code.")
             if asking.is_used:
                 if asking.consent is not None:
-                    asking.consent.revoked = True  # RFC 6749 section 4.1.2
+                    self._endpoint.end(asking.consent)  # RFC 6749 section 4.1.2
                 raise Refusal("invalid_grant", "The code was used already.")
             asking.is_used = True  # whoever has it without its verifier gets no second try
             if self._endpoint.clock() >= asking.since + _LIFE:

@@ -17,20 +17,23 @@ import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import unquote_plus
 
 from . import pages
-from .certificates import issue, server_context
-from .grants import FAULTS, LATE_FAULTS, MAIL, Asked, Fault, LateFault, TokenEndpoint
+from .certificates import of_the_day, server_context
+from .faults import Place
+from .grants import FAULTS, LATE_FAULTS, Asked, Fault, LateFault, TokenEndpoint
 from .http import Answer, encode, fields_of, json_answer, serving_http
-from .listening import in_thread, loopback
+from .listening import in_thread_of, listening_address
 from .pages import GRANTS
+from .scopes import MAIL
 from .signed import Refusal
+from .strike import strike_request
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from .connection import Connection
     from .http import Request
@@ -59,37 +62,73 @@ async def serving(
     Raises UsageError for an address that is not of this machine alone, OSError if the port is taken, TokenError
     (missing_extra) without h11.
     """
-    address = loopback(host, "the token endpoint listens")
     endpoint = TokenEndpoint("", clock)
-    with contextlib.ExitStack() as stack:
-        context: ssl.SSLContext | None = None
-        if tls:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-")))
-            issue().write(folder)
-            context, endpoint.ca_file = server_context(folder), folder / "ca.pem"
-        answer = partial(_answer, endpoint)
-        async with serving_http(answer, host=address, port=port, deadline=deadline, context=context) as bound:
-            place = f"[{address}]" if ":" in address else address
-            endpoint.url = f"{'https' if tls else 'http'}://{place}:{bound}{_PATH}"
-            yield endpoint
+    async with serving_authority(endpoint, host=host, port=port, deadline=deadline, tls=tls):
+        yield endpoint
 
 
-@contextlib.contextmanager
-def running(
+@contextlib.asynccontextmanager
+async def serving_authority(
+    endpoint: TokenEndpoint,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
     deadline: float = _DEADLINE,
     tls: bool = False,
-    clock: Callable[[], float] = time.time,
-) -> Iterator[TokenEndpoint]:
-    """Do what `serving` does, in a thread of its own: for tests, documentation and blocking clients."""
-    served = serving(host=host, port=port, deadline=deadline, tls=tls, clock=clock)
-    with in_thread(served, "saslkit-token-endpoint") as endpoint:
-        yield endpoint
+    remote: str = "",
+) -> AsyncIterator[None]:
+    """Serve the HTTP of an endpoint that there is, as `serving` does; it has its `url` then.
+
+    `remote` lets other machines in, which call this one by that name.
+    """
+    address = listening_address(host, "the token endpoint listens", remote=remote)
+    with contextlib.ExitStack() as stack:
+        context: ssl.SSLContext | None = None
+        if tls:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="saslkit-")))
+            of_the_day()[0].write_for_now(folder)
+            context, endpoint.ca_file = server_context(folder), folder / "ca.pem"
+        answer = partial(_meet, endpoint)
+        async with serving_http(answer, host=address, port=port, deadline=deadline, context=context) as bound:
+            place = remote or (f"[{address}]" if ":" in address else address)
+            endpoint.url = f"{'https' if tls else 'http'}://{place}:{bound}{_PATH}"
+            yield
+
+
+running = in_thread_of(serving, "saslkit-token-endpoint")
 
 
 # --- requests
+
+
+async def _meet(endpoint: TokenEndpoint, request: Request, connection: Connection) -> Answer | None:
+    """Answer a request, or let the fault strike that waits for it."""
+    effects = endpoint.rules.strike(Place("oauth"), _events(request.path))
+    if not effects:
+        return await _answer(endpoint, request, connection)
+    act, fail = partial(_answer, endpoint, request, connection), partial(_fail_once, endpoint, request, connection)
+    note = partial(_note, endpoint, request)
+    await strike_request(effects, connection, act=act, fail=fail, note=note)
+    return None
+
+
+def _events(path: str) -> tuple[str, ...]:
+    """Return the names of a request that a rule may strike at."""
+    name = path.rpartition("/")[2].upper()
+    return (name, "METADATA", "*") if path.startswith("/.well-known/") else (name, "*")
+
+
+def _note(endpoint: TokenEndpoint, request: Request, effect: str) -> None:
+    endpoint.requests.append(Asked(request.path, "", effect))
+
+
+async def _fail_once(endpoint: TokenEndpoint, request: Request, connection: Connection, fault: str) -> Answer | None:
+    """Answer a request by a fault of the endpoint's own."""
+    if request.path == _PATH:
+        endpoint.faults.appendleft(cast("Fault | LateFault", fault))
+        return await _answer(endpoint, request, connection)
+    _note(endpoint, request, fault)
+    return await _fail(endpoint, fault.removesuffix("-after"), request.body, connection)
 
 
 async def _answer(endpoint: TokenEndpoint, request: Request, connection: Connection) -> Answer | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import itertools
+import math
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final, get_args
 
@@ -27,13 +29,16 @@ from sasl.value import value
 
 from ..verifiers.certificate import fold_domain, identities, why_nobody
 from .certificates import LOCAL
-from .checks import known_options
+from .checks import Standing, known_options
+from .signed import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from sasl.registry import Mechanism
     from sasl.steps import Answer, Question
+
+    from .grants import TokenEndpoint
 
 SCOPE: Final = "mail"
 """The scope that an error challenge asks for."""
@@ -84,19 +89,21 @@ class Verifier:
     def __init__(
         self, users: Users, *, anonymous: bool = False, common_name: bool = False, secret: bytes | None = None
     ) -> None:
-        self._users = {prepare_own(name, stored=True): _credential(value) for name, value in users.items()}
-        if anonymous and ANONYMOUS in self._users:
-            raise UsageError(f"whoever has no name is {ANONYMOUS!r}, which is a user's name here")
+        self._users: dict[str, Secret | ScramKeys] = {}
+        self._stand_ins: dict[str, Secret | ScramKeys] = {}
+        self._epochs: dict[str, int] = {}
+        self._disabled: set[str] = set()
+        self._numbers = itertools.count()
         self._anonymous = anonymous
         self._common_name = common_name
         self._secret = secrets.token_bytes(32) if secret is None else secret
-        self._stand_ins = [_stand_in(credential) for credential in self._users.values()] or [_stand_in(None)]
-        self.hashes = frozenset(HASHES.values()).intersection(*map(_hashes, self._users.values()))
-        pairs = [_salting(credential) for credential in self._stand_ins]
-        self.decoy = self._secret, tuple(pairs[:1] if len(set(pairs)) == 1 else pairs)
         self._derived: dict[str, dict[str, ScramKeys]] = {}
         self._tokens: list[Token] = []
         self._further: dict[type[Question], Callable[[Any], Any]] = {}
+        self._authority: TokenEndpoint | None = None
+        for name, credential in users.items():
+            self._admit(self._prepare_new(name), _credential(credential))
+        self._count()
 
     @property
     def answers(self) -> frozenset[type[Question]]:
@@ -112,6 +119,11 @@ class Verifier:
         """Return what the server script of a row is told: its decoy, where it has one."""
         return {"decoy": self.decoy} if "decoy" in known_options(row) else {}
 
+    def find_user(self, name: str) -> str | None:
+        """Return the user of a name, in whatever spelling, as a login names it; None if there is none."""
+        user = _query(name)
+        return user if user in self._users else None
+
     def serve(self, question: type[Question], answer: Callable[[Any], Any]) -> None:
         """Let a function answer a further type of question: that of a plug-in, which has credentials of its own."""
         self._further[question] = answer
@@ -121,13 +133,105 @@ class Verifier:
 
         Raises UsageError if there is no such user or no such state.
         """
-        name = prepare_own(user, stored=True)
-        if name not in self._users:
-            raise UsageError(f"no such user: {user!r}")
+        name = self.known(user)
         if state not in TOKEN_STATES:
             raise UsageError(f"a token is one of {', '.join(TOKEN_STATES)}, not {state!r}")
         token = Token(Secret(value), name, state)
         self._tokens = [known for known in self._tokens if known.value != token.value] + [token]
+
+    def trust(self, authority: TokenEndpoint) -> None:
+        """Ask an authority about tokens first."""
+        self._authority = authority
+
+    # --- users that come and go
+
+    def add_user(self, name: str, value: str | ScramKeys) -> None:
+        """Make a user known. Raises UsageError for one that there is, and for what cannot be used, as in `users`.
+
+        Who a stranger's stand-in is may change then: a name that nobody has is one of another set of users.
+        """
+        user = self._prepare_new(name)
+        if user in self._users:
+            raise UsageError(f"there is a user {name!r}")
+        self._admit(user, _credential(value))
+        self._count()
+
+    def known(self, name: str) -> str:
+        """Return the name of a user as it is kept. Raises UsageError if there is none."""
+        user = prepare_own(name, stored=True)
+        if user not in self._users:
+            raise UsageError(f"no such user: {name!r}")
+        return user
+
+    def remove_user(self, name: str) -> None:
+        """Forget a user, and the tokens. Raises UsageError if there is none."""
+        known = self.known(name)
+        del self._users[known], self._stand_ins[known], self._epochs[known]
+        for keys in self._derived.values():
+            keys.pop(known, None)
+        self._disabled.discard(known)
+        self._tokens = [token for token in self._tokens if token.user != known]
+        self._count()
+
+    def set_password(self, name: str, value: str | ScramKeys) -> None:
+        """Give a user another password. Raises UsageError if there is no such user, or it cannot be used."""
+        known, credential = self.known(name), _credential(value)
+        self._keep(known, credential)
+        self._count()
+
+    def disable(self, name: str) -> None:
+        """Let a user in no more: who has the right password, or a good token, is told so. UsageError if unknown."""
+        self._disabled.add(self.known(name))
+
+    def enable(self, name: str) -> None:
+        """Let a user in again. Raises UsageError if there is none."""
+        self._disabled.discard(self.known(name))
+
+    def is_disabled(self, name: str) -> bool:
+        """Whether somebody of that name is let in no more."""
+        return _query(name) in self._disabled
+
+    def sign_out(self, name: str) -> None:
+        """Let no session go on that a user has. Raises UsageError if there is none."""
+        self._epochs[self.known(name)] = next(self._numbers)
+
+    def epoch(self, name: str) -> int | None:
+        """Return a number that another one takes the place of when a user is signed out, None for nobody."""
+        return self._epochs.get(name)
+
+    def standing(self, hashed: bytes) -> Standing | None:
+        """Return how it stands with a token, by its hash; None for one that is not known."""
+        found = None if self._authority is None else self._authority.standing(hashed)
+        if found is not None:
+            return found
+        states = [token.state for token in self._tokens if digest(token.value.reveal()) == hashed]
+        return Standing(states[0], math.inf) if states else None
+
+    def _prepare_new(self, name: str) -> str:
+        user = prepare_own(name, stored=True)
+        if self._anonymous and user == ANONYMOUS:
+            raise UsageError(f"whoever has no name is {ANONYMOUS!r}, which is a user's name here")
+        return user
+
+    def _admit(self, name: str, credential: Secret | ScramKeys) -> None:
+        self._keep(name, credential)
+        self._epochs[name] = next(self._numbers)
+
+    def _keep(self, name: str, credential: Secret | ScramKeys) -> None:
+        """Keep a credential, and the keys for each hash that keys were asked for: nobody's login is to derive them."""
+        self._users[name] = credential
+        self._stand_ins[name] = _stand_in(credential)
+        for hash_name, keys in self._derived.items():
+            keys.pop(name, None)
+            if isinstance(credential, Secret):
+                keys[name] = self._derive(name, credential, hash_name)
+
+    def _count(self) -> None:
+        """Take account of who the users are now."""
+        self._strangers = list(self._stand_ins.values()) or [_stand_in(None)]
+        self.hashes = frozenset(HASHES.values()).intersection(*map(_hashes, self._users.values()))
+        pairs = [_salting(credential) for credential in self._strangers]
+        self.decoy = self._secret, tuple(pairs[:1] if len(set(pairs)) == 1 else pairs)
 
     def __call__(self, question: Question) -> Any:
         """Answer a question; NotImplemented for those that it does not serve."""
@@ -145,7 +249,7 @@ class Verifier:
             case FindSecret():
                 return self._find_secret(question.authcid)
             case Authorize():
-                return _authorize(question)
+                return self._authorize(question)
         answer = self._further.get(type(question))
         return NotImplemented if answer is None else answer(question)
 
@@ -180,21 +284,31 @@ class Verifier:
 
     def _credential_of(self, name: str) -> Secret | ScramKeys:
         """Return what a name is checked against: a user's credential or a stand-in for one."""
-        stand_in = self._stand_ins[pick(self._secret, name, len(self._stand_ins))]
+        stand_in = self._strangers[pick(self._secret, name, len(self._strangers))]
         return self._users.get(name, stand_in)
 
     def _keys(self, hash_name: str) -> Mapping[str, ScramKeys]:
         """Return the keys of all users with passwords, derived when the first of them, or a stranger, is asked for."""
         if hash_name not in self._derived:
-            keys: dict[str, ScramKeys] = {}
-            for name, credential in self._users.items():
-                if isinstance(credential, Secret):
-                    salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
-                    keys[name] = ScramKeys.derive(
-                        credential, hash_name, salt=salt, iterations=ITERATIONS, prepare=False
-                    )  # it is prepared, if it can be
-            self._derived[hash_name] = keys
+            self._derived[hash_name] = {
+                name: self._derive(name, credential, hash_name)
+                for name, credential in self._users.items()
+                if isinstance(credential, Secret)
+            }
         return self._derived[hash_name]
+
+    def _derive(self, name: str, password: Secret, hash_name: str) -> ScramKeys:
+        salt = hmac.digest(self._secret, f"salt {hash_name} {name}".encode(), "sha256")[:SALT]
+        # It is prepared already, if it can be.
+        return ScramKeys.derive(password, hash_name, salt=salt, iterations=ITERATIONS, prepare=False)
+
+    def _authorize(self, question: Authorize) -> Answer:
+        """Let users act as themselves, in any spelling of their names, and none who is disabled."""
+        if question.identity in self._disabled:
+            return Rejected("the user is disabled", "disabled")
+        if question.authzid and _query(question.authzid) == question.identity:
+            return Accepted(question.identity)
+        return question.default()
 
     # --- certificates and tokens
 
@@ -228,6 +342,9 @@ class Verifier:
 
     def _check_token(self, presented: Secret) -> Answer:
         """Say whose the token is. Whether that one may open the mailbox is `Authorize`'s to say."""
+        verdict = None if self._authority is None else self._authority.verdict(presented)
+        if verdict is not None:
+            return judge_token(*verdict)
         found = None
         for token in self._tokens:  # all of them, whichever it is
             if token.value == presented:
@@ -272,13 +389,6 @@ def _stand_in(credential: Secret | ScramKeys | None) -> Secret | ScramKeys:
 def _mailbox(name: str) -> str:
     """Return the mailbox of a user as certificates name it; of one whose name has no domain, at localhost."""
     return fold_domain(name) if "@" in name else f"{name}@{LOCAL}"
-
-
-def _authorize(question: Authorize) -> Answer:
-    """Let users act as themselves, in any spelling of their names."""
-    if question.authzid and _query(question.authzid) == question.identity:
-        return Accepted(question.identity)
-    return question.default()
 
 
 def _query(text: str) -> str | None:

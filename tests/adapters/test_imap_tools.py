@@ -16,7 +16,6 @@ from imap_tools import ImapToolsError, MailboxFolderSelectError, MailboxLoginErr
 
 import sasl
 import sasl.base64
-from sasl.adapters import reference
 from sasl.adapters.binding import is_gone
 from sasl.adapters.binding.errors import is_parsers
 from sasl.adapters.imap_tools import (
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
     from sasl.adapters.reference import Servers
 
 USER, SECRET = "alice", "wonderland-of-secrets"
+
+pytestmark = pytest.mark.sasl(users={USER: SECRET})
 PASSWORD = sasl.Password(USER, SECRET)
 PLAIN = b64(f"\0{USER}\0{SECRET}")
 COMMAND = b"{tag} AUTHENTICATE PLAIN " + PLAIN
@@ -70,11 +71,10 @@ def close(mailbox: Any) -> None:
         mailbox.client.shutdown()
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    with reference.running(users={USER: SECRET}) as servers:
-        servers.verifier.add_token(TOKEN, USER)
-        yield servers
+@pytest.fixture
+def servers(sasl_servers: Servers) -> Servers:
+    sasl_servers.verifier.add_token(TOKEN, USER)
+    return sasl_servers
 
 
 @pytest.fixture

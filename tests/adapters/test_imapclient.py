@@ -14,7 +14,6 @@ from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, IMAPClientReadOnlyError, LoginError
 
 import sasl
-from sasl.adapters import reference
 from sasl.adapters.binding import is_gone
 from sasl.adapters.imapclient import ERRORS, authenticate, is_session_lost
 from sasl.adapters.session import Session
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from sasl.adapters.reference import Servers
 
 USER, SECRET = "alice", "wonderland-of-secrets"
+
+pytestmark = pytest.mark.sasl(users={USER: SECRET})
 PASSWORD = sasl.Password(USER, SECRET)
 PLAIN = b64(f"\0{USER}\0{SECRET}")
 COMMAND = b"{tag} AUTHENTICATE PLAIN " + PLAIN
@@ -61,17 +62,11 @@ def play(imap: Any, stage: Any) -> Play:
     return Play(imap, stage)
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    with reference.running(users={USER: SECRET}) as servers:
-        yield servers
-
-
 @pytest.fixture
-def client(servers: Servers) -> Iterator[IMAPClient]:
+def client(sasl_servers: Servers) -> Iterator[IMAPClient]:
     """A client of an embedded server."""
-    imap = servers.imap
-    client = IMAPClient("localhost", imap.tls_port, ssl_context=servers.client_context(), timeout=10)
+    imap = sasl_servers.imap
+    client = IMAPClient("localhost", imap.tls_port, ssl_context=sasl_servers.client_context(), timeout=10)
     yield client
     _close(client)
 
@@ -117,18 +112,20 @@ def test_the_next_command_that_needs_a_login_is_sent(imap: Any, play: Play) -> N
 
 
 @pytest.mark.parametrize("mechanism", [None, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"])
-def test_a_password_logs_in_and_logs_out(client: IMAPClient, servers: Servers, mechanism: str | None) -> None:
+def test_a_password_logs_in_and_logs_out(client: IMAPClient, sasl_servers: Servers, mechanism: str | None) -> None:
     with client:
         authenticate(client, PASSWORD, mechanism=mechanism)
         client.noop()
-    assert servers.imap.sessions[-1].attempts[-1].outcome == "accepted"
+    assert sasl_servers.imap.sessions[-1].attempts[-1].outcome == "accepted"
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 @pytest.mark.parametrize("size", [20, 4_000])
-def test_a_token_logs_in_however_long_it_is(client: IMAPClient, servers: Servers, mechanism: str, size: int) -> None:
+def test_a_token_logs_in_however_long_it_is(
+    client: IMAPClient, sasl_servers: Servers, mechanism: str, size: int
+) -> None:
     token = "t" * size
-    servers.verifier.add_token(token, USER)
+    sasl_servers.verifier.add_token(token, USER)
     authenticate(client, sasl.Bearer(USER, lambda: token), mechanism=mechanism)
     client.noop()
 
@@ -276,9 +273,9 @@ def test_every_error_is_the_librarys_and_can_be_pickled_and_copied(ours: type[sa
         assert (type(twin), twin.args, str(twin)) == (type(error), error.args, str(error))
 
 
-def test_a_token_that_is_refused_is_asked_for_anew_on_a_new_connection(servers: Servers) -> None:
-    servers.verifier.add_token("old-token-of-alice", USER, "expired")
-    servers.verifier.add_token("new-token-of-alice", USER)
+def test_a_token_that_is_refused_is_asked_for_anew_on_a_new_connection(sasl_servers: Servers) -> None:
+    sasl_servers.verifier.add_token("old-token-of-alice", USER, "expired")
+    sasl_servers.verifier.add_token("new-token-of-alice", USER)
 
     asked: list[str | None] = []
 
@@ -288,7 +285,7 @@ def test_a_token_that_is_refused_is_asked_for_anew_on_a_new_connection(servers: 
             return sasl.AccessToken("old-token-of-alice" if stale is None else "new-token-of-alice")
 
     def connect() -> IMAPClient:
-        return IMAPClient("localhost", servers.imap.tls_port, ssl_context=servers.client_context())
+        return IMAPClient("localhost", sasl_servers.imap.tls_port, ssl_context=sasl_servers.client_context())
 
     with Session(connect, authenticate, sasl.Bearer(USER, Source())).connected() as client:
         client.noop()

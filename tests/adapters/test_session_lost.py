@@ -111,19 +111,19 @@ def test_a_session_that_was_idle_for_too_long_is_lost(protocol: str) -> None:
 
 @pytest.mark.parametrize("end", [aborted, reset])
 @protocols
-def test_a_connection_that_ends_without_a_word_is_lost(protocol: str, end: Any) -> None:
-    with reference.running() as servers, ExitStack() as stack:
-        conn = logged_in(protocol, servers, stack, drop_in=False)
-        at_the_server(getattr(servers, protocol), end)
+def test_a_connection_that_ends_without_a_word_is_lost(protocol: str, end: Any, sasl_servers: Servers) -> None:
+    with ExitStack() as stack:
+        conn = logged_in(protocol, sasl_servers, stack, drop_in=False)
+        at_the_server(getattr(sasl_servers, protocol), end)
         error = raised(use, protocol, conn)
         assert BINDINGS[protocol].is_session_lost(error), repr(error)
 
 
 @protocols
-def test_a_connection_that_ends_in_the_login_is_lost(protocol: str) -> None:
-    with reference.running() as servers, ExitStack() as stack:
-        conn = logged_in(protocol, servers, stack, drop_in=False)
-        at_the_server(getattr(servers, protocol), aborted)
+def test_a_connection_that_ends_in_the_login_is_lost(protocol: str, sasl_servers: Servers) -> None:
+    with ExitStack() as stack:
+        conn = logged_in(protocol, sasl_servers, stack, drop_in=False)
+        at_the_server(getattr(sasl_servers, protocol), aborted)
         if protocol == "imap":
             conn.state = "NONAUTH"
         error = raised(BINDINGS[protocol].authenticate, conn, PASSWORD)
@@ -132,9 +132,9 @@ def test_a_connection_that_ends_in_the_login_is_lost(protocol: str) -> None:
 
 
 @protocols
-def test_a_refused_login_is_not_a_lost_session(protocol: str) -> None:
-    with reference.running() as servers, ExitStack() as stack:
-        conn = connected(protocol, servers, stack)
+def test_a_refused_login_is_not_a_lost_session(protocol: str, sasl_servers: Servers) -> None:
+    with ExitStack() as stack:
+        conn = connected(protocol, sasl_servers, stack)
         if protocol == "imap":
             own = [(conn.login, "alice", "looking-glass"), (conn.select,)]
         elif protocol == "pop":
@@ -149,15 +149,15 @@ def test_a_refused_login_is_not_a_lost_session(protocol: str) -> None:
     assert [error for error in errors if BINDINGS[protocol].is_session_lost(error)] == []
 
 
-def test_a_sender_without_a_login_has_to_log_in_anew() -> None:
+def test_a_sender_without_a_login_has_to_log_in_anew(sasl_servers: Servers) -> None:
     """As where Microsoft forgets the login of a token that has expired."""
-    with reference.running() as servers, ExitStack() as stack:
-        error = raised(mail, connected("smtp", servers, stack))
+    with ExitStack() as stack:
+        error = raised(mail, connected("smtp", sasl_servers, stack))
         assert isinstance(error, smtplib.SMTPSenderRefused)
         assert sasl.adapters.smtplib.is_session_lost(error)
 
 
-# --- at scripted servers
+# --- at scripted sasl_servers
 
 GOODBYES = {
     "imap": [b"* BYE Session expired, please login again.\r\n", b"* BYE Session invalidated - AccessTokenExpired\r\n"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,17 @@ def test_importing_the_engine_loads_no_mechanism_and_no_adapter() -> None:
 
 
 # --- the names
+
+
+def test_the_package_is_the_same_when_it_is_loaded_anew() -> None:
+    """The plugin of pytest has loaded it before a test runs, and before anybody measures what tests cover."""
+    spec = spec_from_file_location("sasl_anew", sasl.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    anew = module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    assert set(anew.__all__) == set(sasl.__all__) <= set(dir(anew))
+    assert anew.__version__ == sasl.__version__
 
 
 def test_every_public_name_is_there() -> None:

@@ -747,7 +747,9 @@ FOLDERS: Final = [
     Path(module.__file__ or "").parent
     for module in (sasl, sasl.mechanisms, sasl.adapters.wire, sasl.adapters.reference)
 ]
-SOURCES: Final = sorted({path for folder in FOLDERS for path in folder.glob("*.py")})
+SOURCES: Final = sorted(
+    {path for folder in FOLDERS for path in folder.glob("*.py")} | set(FOLDERS[-1].rglob("*.py"))  # with its folders
+)
 WRAPPED: Final = {
     "token == stale",
     "prepared == credentials.password",
@@ -755,8 +757,11 @@ WRAPPED: Final = {
     "known.value != token.value",
     "credential == form",
     "prepared == typed",
+    "credential in self._refused",
+    "before != login.credential",
 }
-"""Comparisons of a `Secret` with a `Secret`, which is hmac.compare_digest."""
+"""Comparisons of a `Secret` with a `Secret`, which is hmac.compare_digest. The last two are of digests that are keyed
+with what nobody knows, and tell whoever has sent the token."""
 
 
 @runs("0104", "constant-time")
@@ -798,4 +803,5 @@ def test_what_holds_a_secret_is_called_like_one() -> None:
     """Or the search for comparisons would pass it over."""
     found = {name for path in SOURCES for name in held(path.read_text("utf-8"))}
     assert {"password", "token", "secret"} <= found
-    assert found <= _SECRETS | {"text", "secrets"}  # what Secret() is made of, and a list of them
+    # What Secret() is made of, lists and tables of them, and the key of a run, of which Secret is asked.
+    assert found <= _SECRETS | {"text", "secrets", "users", "stand_ins", "tokens", "key"}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import sasl.spec
+from sasl.adapters.reference.backend import Backend
 from sasl.adapters.reference.certificates import ServerContext
 from sasl.adapters.reference.connection import Connection
 from sasl.adapters.reference.imap import ImapConversation
@@ -23,7 +24,7 @@ from sasl.adapters.reference.smtp import SmtpConversation
 
 from ..support.leaks import reachable, seen
 from .conftest import PASSWORD, SETTINGS, TOKENS, UNICODE_PASSWORD, WRONG, Checks
-from .peer import CLOSE, EVENTS, GARBAGE, JUNK, RESET, STALL, Secured, sampled
+from .peer import CLOSE, EVENTS, GARBAGE, JUNK, PEER, RESET, STALL, Secured, sampled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,8 @@ class Transport(asyncio.Transport):
     """Takes what is written, and is closed when it is told to. Is under TLS where the dialogue was."""
 
     def __init__(self, dialogue: Dialogue) -> None:
-        super().__init__({"ssl_object": Shown(dialogue.shown)} if dialogue.certificate else None)
+        secured = {"ssl_object": Shown(dialogue.shown)} if dialogue.certificate else {}
+        super().__init__({"peername": PEER, **secured})
         self.written = b""
         self.connection: Connection | None = None
         self._closing = False
@@ -89,7 +91,8 @@ async def served(
 
     def started(connection: Connection) -> None:
         connection.start_tls = start_tls  # type: ignore[method-assign]
-        session = SESSIONS[dialogue.protocol](connection, Checks(servers.verifier), SETTINGS, context, port=0)
+        backend = Backend(Checks(servers.verifier), SETTINGS, context)
+        session = SESSIONS[dialogue.protocol](connection, backend, port=0)
         running = session.run(implicit_tls=dialogue.certificate is not None)
         sessions.append((session, asyncio.get_running_loop().create_task(running)))
 

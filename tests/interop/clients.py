@@ -89,18 +89,22 @@ class Client:
         return ran
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """What a program is started in, whose home is this folder."""
+    return {**os.environ, "HOME": str(folder), "TERM": "vt100", "LC_ALL": "C.UTF-8"}
+
+
 def run(command: list[str], folder: Path, read: str = "", *, limit: float = 20) -> Ran:
     """Run a program that reads this, in a folder that is its home, and with no terminal to ask at.
 
     Raises subprocess.TimeoutExpired where it takes more than `limit` seconds; it is killed then, with its children.
     """
     (folder / "input").write_text(read, "utf-8")
-    environment = {**os.environ, "HOME": str(folder), "TERM": "vt100", "LC_ALL": "C.UTF-8"}
     with (folder / "input").open("rb") as source, (folder / "output").open("w+b") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment,
+            env=environment(folder),
             stdin=source,
             stdout=output,
             stderr=output,

@@ -14,6 +14,7 @@ import pytest
 from ..support.servers import CannotStart, Running
 from . import dovecot as dovecot_module
 from . import gsasl as gsasl_module
+from . import node as node_module
 from . import postfix as postfix_module
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ def postfix(dovecot: Dovecot) -> Iterator[Postfix]:
 def gsasl() -> Iterator[Gsasl]:
     """The library, in this process."""
     yield from _started(gsasl_module.running)
+
+
+@pytest.fixture(scope="session")
+def node_example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the example in node, with its packages."""
+    yield from _started(node_module.installed, tmp_path_factory.mktemp("node"))
 
 
 @pytest.fixture(scope="session")

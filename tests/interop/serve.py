@@ -27,12 +27,12 @@ class Serve(Running):
 
     def is_up(self) -> bool:
         """Whether it has said that all is ready."""
-        return self.log().endswith("}\n")
+        return "}\n" in self.log()
 
     @cached_property
     def ready(self) -> dict[str, Any]:
         """What it said: ports, users, tokens, the file of its CA."""
-        found = json.loads(self.log().splitlines()[-1])
+        found = json.loads(next(line for line in self.log().splitlines() if line.startswith("{")))
         assert isinstance(found, dict)
         return found
 

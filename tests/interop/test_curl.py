@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -316,7 +316,7 @@ def serve(start: Callable[..., Iterator[Any]]) -> Iterator[Serve]:
 @protocols
 def test_sasl_serve_may_stand_behind_a_port_that_is_forwarded(curl: Curl, serve: Serve, protocol: str) -> None:
     ready = serve.ready
-    endpoint = reference.Endpoint(protocol, **ready[protocol], sessions=deque())
+    endpoint: Any = SimpleNamespace(protocol=protocol, **ready[protocol], sessions=[])
     with forwarded(endpoint.tls_port) as port:
         arguments = ("--cacert", ready["ca"], "--login-options", "AUTH=OAUTHBEARER")
 

@@ -209,6 +209,30 @@ def test_a_detail_that_is_no_text_does_not_undo_a_refusal(name):
 
 
 @BOTH
+def test_a_server_may_have_its_own_words_in_the_error_challenge(name):
+    seen = []
+
+    def error_challenge(rejected):
+        seen.append(rejected.kind)
+        return {"status": "400", "schemes": "Bearer", "scope": "https://mail.google.com/"}
+
+    exchange = sasl.server(name, error_challenge=error_challenge)
+    exchange.start(MESSAGE[name] % b"t")
+    event = exchange.answer(sasl.Rejected("no", "expired", {"scope": "mail"}))
+    assert json.loads(event.data) == {"status": "400", "schemes": "Bearer", "scope": "https://mail.google.com/"}
+    assert exchange.receive(b"\x01").kind == "expired"
+    assert seen == ["expired"]
+
+
+@BOTH
+def test_a_server_may_refuse_without_an_error_challenge_as_microsofts_do(name):
+    exchange = sasl.server(name, error_challenge=lambda _rejected: None)
+    exchange.start(MESSAGE[name] % b"t")
+    event = exchange.answer(sasl.Rejected("no", "expired"))
+    assert (type(event), event.kind) == (sasl.Failure, "expired")
+
+
+@BOTH
 def test_an_empty_auth_value_asks_for_the_scope_and_asks_no_verifier(name):
     exchange = sasl.server(name, scope="mail")
     assert json.loads(exchange.start(PROBE[name]).data)["scope"] == "mail"

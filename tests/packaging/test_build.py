@@ -105,10 +105,17 @@ def test_the_requirements_are_these_and_no_others(metadata: Message) -> None:
     }
 
 
-def test_the_console_script_is_named_as_the_package(wheel: Path) -> None:
+def test_the_console_script_is_named_as_the_package_and_the_plugin_of_pytest_as_its_module(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        scripts = archive.read(f"saslkit-{sasl.__version__}.dist-info/entry_points.txt").decode()
-    assert scripts.split("\n") == ["[console_scripts]", "sasl = sasl.__main__:main", ""]
+        entries = archive.read(f"saslkit-{sasl.__version__}.dist-info/entry_points.txt").decode()
+    assert entries.split("\n") == [
+        "[console_scripts]",
+        "sasl = sasl.__main__:main",
+        "",
+        "[pytest11]",
+        "sasl.adapters.pytest_plugin = sasl.adapters.pytest_plugin",
+        "",
+    ]
 
 
 def test_the_changelog_knows_this_version(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -36,7 +37,7 @@ from ..support.libraries import modules
 
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 RUN = {"python", "pycon"}
-NOT_RUN = {"text", "ini", "sh", "toml"}
+NOT_RUN = {"text", "ini", "js", "sh", "toml"}
 
 EXAMPLES = {path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")}
 """What tests/examples and tests/interop run, at servers that are not ours."""
@@ -106,8 +107,9 @@ def test_the_code_of_a_page_runs_and_logs_in(
     script = script.with_name(f"howto_{script.name}")
     script.write_text(f"{'; '.join(f'{name} = {value!r}' for name, value in given.items())}{at_servers(code, servers)}")
 
+    tested = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if re.search(r"^def test_", code, re.MULTILINE) else []
     run = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", script],
+        [sys.executable, "-W", "error::ResourceWarning", *tested, script],
         cwd=tmp_path,
         env={**environment, "SSL_CERT_FILE": str(servers.ca_file)},
         capture_output=True,

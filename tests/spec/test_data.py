@@ -59,7 +59,7 @@ def test_the_index_names_exactly_the_files_that_are_here():
     listed = {"index.json", *(path for path, _ in FILES), *(f"schema/{schema}.json" for _, schema in FILES)}
     folders = [DATA, *(DATA.joinpath(folder) for folder in ("corpus", "vectors", "schema"))]
     here = {path for folder in folders for path in folder.iterdir() if path.name.endswith(".json")}
-    listed.add("schema/provider.json")  # of adapters/providers, whose test is there
+    listed |= {"schema/provider.json", "schema/persona.json"}  # of adapters, where their tests are
     assert {
         f"{path.parent.name}/{path.name}" if path.parent.name != DATA.name else path.name for path in here
     } == listed

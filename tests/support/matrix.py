@@ -23,6 +23,7 @@ from .tls import tls_1_2
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sasl.adapters.reference import Attempt, Endpoint, Servers
 
@@ -359,7 +360,7 @@ def kept() -> tuple[dict[tuple[str, str, str], list[str]], dict[str, str]]:
     """The rows that the page has now, and the versions that they were measured with."""
     rows, versions = {}, {}
     for title in (*COLUMNS, LINES):
-        for line in _between_markers(PAGE.read_text("utf-8"), title)[1].splitlines()[2:]:
+        for line in table_in(PAGE, title)[1].splitlines()[2:]:
             library, how, *cells = [cell.strip() for cell in line.strip("|").split("|")]
             name, _, versions[name] = library.partition(" ")
             rows[title, name, how] = cells
@@ -370,13 +371,13 @@ def write(rows: dict[tuple[str, str, str], list[str]], versions: dict[str, str])
     """Put rows into the page; those of other libraries stay."""
     old_rows, old_versions = kept()
     for title in (*COLUMNS, LINES):
-        before, _, after = _between_markers(PAGE.read_text("utf-8"), title)
+        before, _, after = table_in(PAGE, title)
         table = markdown(title, {**old_rows, **rows}, {**old_versions, **versions})
         PAGE.write_text(f"{before}{table}{after}", "utf-8")
 
 
-def _between_markers(text: str, title: str) -> tuple[str, str, str]:
-    """The page before a table, the table, and the page behind it."""
-    found = re.search(rf"(?s)(.*<!-- {title} -->\n)(.*?)(<!-- end -->.*)", text)
-    assert found is not None, f"{PAGE.name} has no place for the table {title!r}"
+def table_in(page: Path, title: str) -> tuple[str, str, str]:
+    """A page before a table, the table, and the page behind it."""
+    found = re.search(rf"(?s)(.*<!-- {title} -->\n)(.*?)(<!-- end -->.*)", page.read_text("utf-8"))
+    assert found is not None, f"{page.name} has no place for the table {title!r}"
     return found[1], found[2], found[3]

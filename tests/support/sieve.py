@@ -18,9 +18,11 @@ import pytest
 
 import sasl.adapters.reference.servers
 from sasl.adapters.reference import running
+from sasl.adapters.reference.backend import Backend
 from sasl.adapters.reference.certificates import server_context
 from sasl.adapters.reference.conversation import Conversation
 from sasl.adapters.reference.servers import Listening
+from sasl.adapters.reference.shown import first_word
 from sasl.adapters.wire import Line, smtp
 
 from .tls import tls_1_2
@@ -84,6 +86,9 @@ class SieveConversation(Conversation):
             return line
         return line[: literal.start()] + b'"' + (await super().read()).rstrip(b"\r\n") + b'"\r\n'
 
+    def verb(self, line: bytes) -> str:
+        return first_word(line)
+
     async def command(self, line: bytes) -> None:
         verb = line.split()[0].upper()
         if verb == b"AUTHENTICATE":
@@ -127,7 +132,7 @@ def _serving(servers: Servers, settings: Settings) -> Iterator[Endpoint]:
     async def serve() -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
         context = tls_1_2(server_context(servers.ca_file.parent))
-        listening = Listening("127.0.0.1", {}, servers.verifier, settings, context)
+        listening = Listening("127.0.0.1", {}, Backend(servers.verifier, settings, context))
         try:
             endpoint = await listening.endpoint("sieve")
             started.set_result((endpoint, lambda: loop.call_soon_threadsafe(stopped.set)))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import imaplib
 import json
 import os
+import pty
+import re
 import select
 import signal
 import socket
@@ -26,6 +29,7 @@ import sasl.adapters.cli.serve as verb
 from sasl.adapters.cli import main
 from sasl.adapters.reference import Settings
 
+from ...support.leaks import seen
 from ...support.protocols import PROTOCOLS
 from .conftest import script, start
 
@@ -38,7 +42,9 @@ if TYPE_CHECKING:
 DEADLINE = 20.0
 """Seconds for whatever has to happen at once."""
 
-MAIL = ("imap", "pop", "smtp")
+MAIL = ("imap", "pop", "smtp", "lmtp")
+LIBRARIES = ("imap", "pop", "smtp")
+WRONG = "looking-glass"
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -52,21 +58,33 @@ def ready(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM, code: int = 0) -> None:
-    """End a process that printed its line; it says nothing more."""
+def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM, code: int = 0) -> list[str]:
+    """End a process that printed its line; it says nothing more. Return what it has said of its clients."""
     process.send_signal(number)
-    assert process.communicate(timeout=DEADLINE) == ("", "")
+    out, err = process.communicate(timeout=DEADLINE)
+    assert out == ""
+    lines = err.splitlines()
+    assert [line for line in lines if not re.match(r"(imap|pop|smtp|lmtp) session [0-9]+: ", line)] == []
     assert process.returncode == code
+    return lines
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, number: int = signal.SIGTERM, code: int = 0) -> Iterator[dict[str, Any]]:
+def serving(
+    *arguments: str, number: int = signal.SIGTERM, code: int = 0, said: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Run it; what it has said of its clients is in `said` then, where nothing secret may be."""
     with start("serve", *arguments) as process:
         try:
-            yield ready(process)
-            ended(process, number, code)
+            served = ready(process)
+            yield served
+            lines = ended(process, number, code)
         finally:
             process.kill()
+    secrets = [*served["users"].values(), *served["tokens"].values(), WRONG]
+    assert seen(lines, *(secret for secret in secrets if len(secret) > 6)) == []
+    if said is not None:
+        said += lines
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +100,8 @@ def trusting(served: dict[str, Any]) -> ssl.SSLContext:
 def ports(served: dict[str, Any]) -> list[int]:
     """All ports that are open."""
     found = [served[name][port] for name in MAIL if name in served for port in ("port", "tls_port")]
-    return found + ([urllib.parse.urlsplit(served["http"]["url"]).port] if "http" in served else [])
+    urls = [served[name]["url"] for name in ("http", "control") if name in served]
+    return found + [port for url in urls if (port := urllib.parse.urlsplit(url).port) is not None]
 
 
 def refuses(port: int) -> bool:
@@ -95,11 +114,13 @@ def refuses(port: int) -> bool:
 
 
 def test_without_options_all_servers_are_there(served: dict[str, Any]) -> None:
-    assert list(served) == ["imap", "pop", "smtp", "http", "ca", "users", "tokens"]
+    assert list(served) == [*MAIL, "http", "control", "ca", "users", "tokens", "persona"]
     assert all(set(served[name]) == {"host", "port", "tls_port"} for name in MAIL)
     assert {served[name]["host"] for name in MAIL} == {"127.0.0.1"}
     assert served["http"]["url"].startswith("http://127.0.0.1:")
-    assert len(set(ports(served))) == 7
+    assert len(set(ports(served))) == 10
+    control = served["control"]
+    assert control["page"] == f"{control['url']}/#{control['key']}"
     assert served["users"] == {"alice": "wonderland"}
     assert list(served["tokens"]) == ["good", "expired", "revoked"]
     assert len(set(served["tokens"].values())) == 3
@@ -108,10 +129,10 @@ def test_without_options_all_servers_are_there(served: dict[str, Any]) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("names", [["imap"], ["pop", "smtp"], ["http"]], ids="-".join)
+@pytest.mark.parametrize("names", [["imap"], ["pop", "smtp"], ["http"], ["control"]], ids="-".join)
 def test_what_is_named_is_there_and_nothing_else(names: list[str]) -> None:
     with serving(*(word for name in names for word in (f"--{name}", "0"))) as served:
-        assert list(served) == [*names, "ca", "users", "tokens"]
+        assert list(served) == [*names, "ca", "users", "tokens", "persona"]
         assert not any(map(refuses, ports(served)))
 
 
@@ -135,7 +156,7 @@ def connected(served: dict[str, Any], protocol: str, over: str) -> Iterator[Any]
 
 
 @pytest.mark.parametrize("over", ["TLS", "STARTTLS"])
-@pytest.mark.parametrize("protocol", MAIL)
+@pytest.mark.parametrize("protocol", LIBRARIES)
 def test_the_standard_library_logs_in_with_what_was_printed(served: dict[str, Any], protocol: str, over: str) -> None:
     ((user, password),) = served["users"].items()
     with connected(served, protocol, over) as conn:
@@ -152,7 +173,7 @@ def test_the_standard_library_logs_in_with_what_was_printed(served: dict[str, An
     ("state", "kind"), [("good", None), ("expired", "expired"), ("revoked", "credentials"), ("other", "credentials")]
 )
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
-@pytest.mark.parametrize("protocol", MAIL)
+@pytest.mark.parametrize("protocol", LIBRARIES)
 def test_a_token_is_what_its_name_says_and_may_have_8_kilobytes(
     served: dict[str, Any], protocol: str, mechanism: str, state: str, kind: str | None
 ) -> None:
@@ -208,12 +229,35 @@ def test_users_of_a_file_log_in(tmp_path: Path) -> None:
                 PROTOCOLS["imap"].binding.authenticate(conn, sasl.Bearer("j\u00f6rg", token))
 
 
-def test_nothing_that_a_client_does_is_seen(tmp_path: Path) -> None:
-    """`serving` looks at stdout and stderr: the line, and nothing else."""
-    with serving("--imap", "0", "--smtp", "0") as served:
+def test_each_attempt_is_a_line_without_its_secret() -> None:
+    said: list[str] = []
+    with serving("--imap", "0", "--smtp", "0", said=said) as served:
         for protocol in ("imap", "smtp"):
             with connected(served, protocol, "TLS") as conn, pytest.raises(sasl.AuthenticationFailed):
-                PROTOCOLS[protocol].binding.authenticate(conn, sasl.Password("alice", "looking-glass"))
+                PROTOCOLS[protocol].binding.authenticate(conn, sasl.Password("alice", WRONG), mechanism="PLAIN")
+        with connected(served, "imap", "STARTTLS") as conn:
+            conn.login("alice", "wonderland")
+    assert said == [
+        "imap session 1: PLAIN over TLS: credentials: unknown user or wrong password",
+        "smtp session 2: PLAIN over TLS: credentials: unknown user or wrong password",
+        "imap session 3: IMAP-LOGIN over TLS: accepted as alice",
+    ]
+
+
+def test_each_verdict_is_a_line() -> None:
+    said: list[str] = []
+    with (
+        serving("--imap", "0", said=said) as served,
+        pytest.raises(imaplib.IMAP4.error),
+        imaplib.IMAP4("127.0.0.1", served["imap"]["port"]) as conn,
+    ):
+        conn.login("alice", "wonderland")
+    assert any("without TLS" in line or "clear" in line for line in said), said
+
+
+def test_what_is_no_protocol_is_not_shown() -> None:
+    said: list[str] = []
+    with serving("--imap", "0", said=said) as served:
         with socket.create_connection(("127.0.0.1", served["imap"]["tls_port"]), DEADLINE) as sock:
             sock.sendall(b"a LOGIN alice wonderland\r\n")
             with contextlib.suppress(ConnectionError):
@@ -221,6 +265,122 @@ def test_nothing_that_a_client_does_is_seen(tmp_path: Path) -> None:
                     pass
         with socket.create_connection(("127.0.0.1", served["imap"]["port"]), DEADLINE) as sock:
             sock.sendall(b"\0\xff\r\n" * 1000)
+    assert all(line.isascii() and line.isprintable() for line in said)
+
+
+# --- control
+
+
+def asked(served: dict[str, Any], method: str, path: str, body: object = None) -> Any:
+    """Ask the control endpoint; return the document of its answer."""
+    control = served["control"]
+    headers = {"Authorization": f"Bearer {control['key']}", "Content-Type": "application/json"}
+    octets = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{control['url']}/api/v1{path}", octets, headers, method=method)
+    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def test_control_says_what_the_line_says(served: dict[str, Any]) -> None:
+    info = asked(served, "GET", "/info")
+    assert {name: info[name] for name in MAIL} == {name: served[name] for name in MAIL}
+    assert info["oauth"]["url"] == served["http"]["url"]
+    assert info["ca"] == Path(served["ca"]).read_text()
+    assert info["persona"] == served["persona"] == "rfc"
+
+
+def test_a_persona_a_mechanism_and_a_fault_are_as_they_were_asked_for() -> None:
+    fault = "imap:NOOP reply NO [THROTTLED] Later"
+    with serving(
+        "--persona", "gmail", "--mechanism", "xoauth2", "--fault", fault, "--imap", "0", "--control", "0"
+    ) as served:
+        assert served["persona"] == "gmail"
+        with connected(served, "imap", "TLS") as conn:
+            assert b"Gimap ready" in conn.welcome
+            assert [name for name in conn.capabilities if name.startswith("AUTH=")] == ["AUTH=XOAUTH2"]
+            PROTOCOLS["imap"].binding.authenticate(conn, sasl.Bearer("alice", served["tokens"]["good"]))
+            assert [conn.noop()[0], conn.noop()[0]] == ["NO", "OK"]
+        (standing,) = asked(served, "GET", "/faults")["faults"]
+        assert (standing["text"], standing["hits"]) == (fault, 1)
+
+
+def test_a_mechanism_that_is_off_by_default_is_on_for_who_names_it() -> None:
+    with serving("--imap", "0", "--mechanism", "CRAM-MD5") as served, connected(served, "imap", "TLS") as conn:
+        assert [name for name in conn.capabilities if name.startswith("AUTH=")] == ["AUTH=CRAM-MD5"]
+
+
+@pytest.mark.once
+def test_a_port_for_tls_is_chosen_too(unused_port: int) -> None:
+    with serving("--imaps", "0", "--control", "0") as served:
+        assert list(served)[:2] == ["imap", "control"]
+        port = served["imap"]["tls_port"]
+    with serving("--imaps", str(port)) as served:
+        assert served["imap"]["tls_port"] == port
+    with start("serve", "--imaps", str(unused_port)) as process:
+        out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out, err) == (69, "", f"sasl: --imaps {unused_port}: Address already in use\n")
+
+
+# --- other machines
+
+
+def addresses(port: int) -> set[str]:
+    """The addresses that somebody listens at, by /proc."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    local = [line.split()[1] for line in lines if line.split()[3] == "0A"]
+    return {address for address, _, number in (each.partition(":") for each in local) if int(number, 16) == port}
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells who listens where in a file")
+@pytest.mark.parametrize("remote", [(), ("--allow-remote",)], ids=" ".join)
+def test_control_is_for_this_machine_alone_whoever_else_is_let_in(remote: tuple[str, ...]) -> None:
+    here, everywhere = {"0100007F"}, {"00000000"}
+    with serving("--imap", "0", "--http", "0", "--control", "0", *remote) as served:
+        *others, control = ports(served)
+        assert addresses(control) == here
+        assert [addresses(port) for port in others] == [everywhere if remote else here] * 3
+
+
+@pytest.mark.once
+def test_other_machines_call_this_one_by_its_name(tmp_path: Path) -> None:
+    for name in ("mail.test", "192.0.2.7"):
+        with serving("--imap", "0", "--http", "0", "--allow-remote", name, "--tls-dir", str(tmp_path)) as served:
+            assert served["imap"]["host"] == name
+            assert served["http"]["url"].startswith(f"http://{name}:")
+            port, token = served["imap"]["tls_port"], served["tokens"]["good"]
+            with (
+                socket.create_connection(("127.0.0.1", port), DEADLINE) as sock,
+                trusting(served).wrap_socket(sock, server_hostname=name) as tls,
+                tls.makefile("rb") as file,
+            ):
+                assert file.readline().startswith(b"* OK ")
+                message = f"n,a=alice,\1host={name}\1port={port}\1auth=Bearer {token}\1\1"
+                tls.sendall(b"a AUTHENTICATE OAUTHBEARER " + base64.b64encode(message.encode()) + b"\r\n")
+                assert file.readline().startswith(b"a OK")
+
+
+# --- what a person sees
+
+
+@pytest.mark.once
+def test_on_a_terminal_it_is_a_table() -> None:
+    reading, writing = pty.openpty()
+    try:
+        with start("serve", "--persona", "gmail", stdout=writing, environment={"COLUMNS": "80"}) as process:
+            shown = ""
+            while shown.count("\n") < 12:
+                assert select.select([reading], [], [], DEADLINE)[0], shown
+                shown += os.read(reading, 65_536).decode()
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=DEADLINE)[1] == ""
+    finally:
+        os.close(reading)
+        os.close(writing)
+    names = [line.split()[0] for line in shown.splitlines()]
+    assert names == [*MAIL, "oauth", "control", "ca", "persona", "user", "good", "expired", "revoked"]
+    assert re.search(r"  control     http://127\.0\.0\.1:[0-9]+/#[\w-]{43}\r\n", shown)
+    assert "{" not in shown
 
 
 # --- the end
@@ -356,6 +516,14 @@ def test_a_users_file_that_cannot_be_read_is_78(missing: str, tmp_path: Path, ru
         ("--tls-dir", ""),
         ("--users", ""),
         ("--host", "0.0.0.0"),
+        ("--persona", "hotmail"),
+        ("--persona", ""),
+        ("--mechanism", "X-NONE"),
+        ("--mechanism", ""),
+        ("--fault", "juggle"),
+        ("--fault", "imap:FETCH juggle"),
+        ("--allow-remote", "no host"),
+        ("--allow-remote", ""),
         ("here",),
     ],
     ids=" ".join,
@@ -382,13 +550,21 @@ def test_a_port_without_a_reason_is_named_as_well(monkeypatch: pytest.MonkeyPatc
     complains(run("serve", "--http", "4080"), 69, "sasl: --http 4080: no reason\n")
 
 
-def test_without_h11_the_token_endpoint_alone_is_left_out(
+@pytest.mark.parametrize("content", [None, "{}", "no JSON"])
+def test_a_personas_file_that_cannot_be_used_is_78(content: str | None, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "mine.json"
+    if content is not None:
+        path.write_text(content)
+    complains(run("serve", "--persona", str(path)), 78, "sasl: --persona: ")
+
+
+def test_without_h11_oauth_and_control_are_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], run: Run
 ) -> None:
     monkeypatch.setitem(sys.modules, "h11", None)
     lines: list[dict[str, Any]] = []
     assert serve_here(lines.append) == 0
-    assert "http" not in lines[0]
+    assert not {"http", "control"} & set(lines[0])
     assert {"imap", "pop", "smtp"} <= set(lines[0])
     assert "pip install 'saslkit[serve]'" in capsys.readouterr().err
     result = run("serve", "--http", "0")

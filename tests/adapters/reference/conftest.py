@@ -100,6 +100,20 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
+def _mail() -> Iterator[Servers]:
+    with reference.running({"alice": "wonderland", "bob": "builder"}) as running:
+        yield running
+
+
+@pytest.fixture
+def mail(_mail: Servers) -> Iterator[Servers]:
+    """Servers for alice and bob, with no mail yet."""
+    yield _mail
+    _mail.call(_mail._backend.outbox.clear)
+    _mail.call(_mail._backend.accounts.clear)
+
+
+@pytest.fixture(scope="session")
 def context(servers: Servers) -> ssl.SSLContext:
     return servers.client_context()
 
@@ -143,6 +157,7 @@ STARTTLS = {
     "imap": "S: * OK ...\nC: s STARTTLS\nS: s OK Begin TLS\nT:",
     "pop": "S: +OK ...\nC: STLS\nS: +OK Begin TLS\nT:",
     "smtp": "S: 220 ...\nC: STARTTLS\nS: 220 2.0.0 Begin TLS\nT:",
+    "lmtp": "S: 220 ...\nC: STARTTLS\nS: 220 2.0.0 Begin TLS\nT:",
 }
 
 

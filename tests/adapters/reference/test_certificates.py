@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
+from sasl.adapters import reference
 from sasl.adapters.reference import certificates
 from sasl.adapters.reference.certificates import Authority, issue, keep, server_context, write_pair
 from sasl.adapters.verifiers.certificate import identities
@@ -78,6 +79,30 @@ def test_the_client_trusts_this_ca_and_no_other(servers: Servers) -> None:
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert len(context.get_ca_certs()) == 1
+
+
+def test_a_process_makes_its_certificates_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    day, made = [1], []
+    begin = Authority.__init__
+    monkeypatch.setattr(certificates, "_today", lambda: day[0])
+    monkeypatch.setattr(Authority, "__init__", lambda self, name: (made.append(name), begin(self, name))[-1])
+    certificates._of_day.cache_clear()
+    for _ in range(3):
+        with reference.running() as servers:
+            first = servers.ca_file.read_bytes()
+    assert made == ["saslkit reference CA", "saslkit reference CA of clients"]
+    day[0] = 2
+    with reference.running() as servers:
+        assert servers.ca_file.read_bytes() != first
+    assert len(made) == 4
+    certificates._of_day.cache_clear()
+
+
+def test_the_key_of_running_servers_is_their_owners_alone() -> None:
+    with reference.running() as servers:
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in servers.ca_file.parent.iterdir()}
+        assert set(modes.values()) == {0o600}
+        assert stat.S_IMODE(servers.ca_file.parent.stat().st_mode) == 0o700
 
 
 # --- certificates of users

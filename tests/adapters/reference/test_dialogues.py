@@ -20,7 +20,10 @@ ALL = " ".join(OFFERED)
 
 CLEAR = " ".join(["IMAP4rev1 SASL-IR LITERAL- ID STARTTLS LOGINDISABLED", *(f"AUTH={name}" for name in SCRAM)])
 TLS = " ".join(["IMAP4rev1 SASL-IR LITERAL- ID", *(f"AUTH={name}" for name in OFFERED)])
-IN = "IMAP4rev1 LITERAL- ID NAMESPACE UNSELECT"
+IN = (
+    "IMAP4rev1 LITERAL- ID NAMESPACE UNSELECT CHILDREN IDLE UIDPLUS MOVE ENABLE SPECIAL-USE LIST-EXTENDED LIST-STATUS "
+    "ESEARCH WITHIN CONDSTORE UTF8=ACCEPT APPENDLIMIT=10485760"
+)
 IMAP_IN = f"S: * OK ...\nC: a AUTHENTICATE PLAIN {{good}}\nS: a OK [CAPABILITY {IN}] Authenticated\n"
 
 IMAP = {
@@ -120,9 +123,9 @@ IMAP = {
         S: * BAD Not a command
         C: a NOOP!
         S: a BAD Not a command
-        C: a FETCH 1 FLAGS
+        C: a SORT (DATE) UTF-8 ALL
         S: a BAD Unknown command
-        C: a UID FETCH 1 FLAGS
+        C: a UID THREAD REFERENCES UTF-8 ALL
         S: a BAD Unknown command
         C: a NOOP {long}
         S: a BAD Line too long
@@ -217,48 +220,56 @@ IMAP = {
     "an empty INBOX": (
         "TLS",
         IMAP_IN
-        + """C: b SEARCH ALL
+        + r"""C: b SEARCH ALL
         S: b BAD Select a mailbox first
-        C: b SELECT Drafts
-        S: b NO [NONEXISTENT] There is only INBOX
+        C: b SELECT Nowhere
+        S: b NO [NONEXISTENT] There is no such mailbox
         C: b SELECT
         S: b BAD Too few arguments, or too many
         C: b SELECT inbox
-        S: * FLAGS ()
+        S: * FLAGS (\Answered \Flagged \Deleted \Seen \Draft)
         S: * 0 EXISTS
         S: * 0 RECENT
-        S: * OK [UIDVALIDITY 1] Valid
+        S: * OK [PERMANENTFLAGS (\Answered \Flagged \Deleted \Seen \Draft \*)] Kept
+        S: * OK [UIDVALIDITY ...
         S: * OK [UIDNEXT 1] Next
+        S: * OK [HIGHESTMODSEQ 1] Highest
         S: b OK [READ-WRITE] Done
         C: b uid search ALL
         S: * SEARCH
         S: b OK Done
-        C: b STATUS Drafts (MESSAGES)
-        S: b NO [NONEXISTENT] There is only INBOX
+        C: b STATUS Nowhere (MESSAGES)
+        S: b NO [NONEXISTENT] There is no such mailbox
         C: b CHECK
+        S: b OK Done
+        C: b FETCH 1:* FLAGS
+        S: b BAD Invalid messageset
+        C: b UID FETCH 1:* FLAGS
         S: b OK Done
         C: b UNSELECT
         S: b OK Done
         C: b EXPUNGE
         S: b BAD Select a mailbox first
         C: b EXAMINE "INBOX"
-        S: * FLAGS ()
+        S: * FLAGS (\Answered \Flagged \Deleted \Seen \Draft)
         S: * 0 EXISTS
         S: * 0 RECENT
-        S: * OK [UIDVALIDITY 1] Valid
+        S: * OK [PERMANENTFLAGS ()] Kept
+        S: * OK [UIDVALIDITY ...
         S: * OK [UIDNEXT 1] Next
+        S: * OK [HIGHESTMODSEQ 1] Highest
         S: b OK [READ-ONLY] Done
-        C: b SELECT Drafts
-        S: b NO [NONEXISTENT] There is only INBOX
+        C: b SELECT Nowhere
+        S: b NO [NONEXISTENT] There is no such mailbox
         C: b CLOSE
         S: b BAD Select a mailbox first
-        C: b STATUS INBOX (MESSAGES)
-        S: * STATUS INBOX (MESSAGES 0 RECENT 0 UIDNEXT 1 UIDVALIDITY 1 UNSEEN 0)
+        C: b STATUS INBOX (MESSAGES RECENT UIDNEXT UNSEEN)
+        S: * STATUS INBOX (MESSAGES 0 RECENT 0 UIDNEXT 1 UNSEEN 0)
         S: b OK Done
         C: b SEARCH ALL
         S: b BAD Select a mailbox first
-        C: b LIST "" %
-        S: * LIST () "/" INBOX
+        C: b LIST "" in%
+        S: * LIST (\HasNoChildren) "/" INBOX
         S: b OK Done
         C: b LSUB "" in*
         S: * LSUB () "/" INBOX
@@ -427,7 +438,10 @@ POP = {
     ),
 }
 
-EXTENSIONS = "S: 250-localhost\nS: 250-PIPELINING\nS: 250-8BITMIME\nS: 250-SIZE 10485760\nS: 250-ENHANCEDSTATUSCODES\n"
+EXTENSIONS = (
+    "S: 250-localhost\nS: 250-PIPELINING\nS: 250-8BITMIME\nS: 250-SIZE 10485760\nS: 250-ENHANCEDSTATUSCODES\n"
+    "S: 250-DSN\nS: 250-SMTPUTF8\nS: 250-CHUNKING\nS: 250-BINARYMIME\n"
+)
 EHLO = f"S: 220 ...\nC: EHLO me\n{EXTENSIONS}S: 250 AUTH {ALL}\n"
 CLEAR_EHLO = f"S: 220 ...\nC: EHLO me\n{EXTENSIONS}S: 250-STARTTLS\nS: 250 AUTH {BARE}\n"
 SMTP_IN = EHLO + "C: AUTH PLAIN {good}\nS: 235 2.7.0 Authenticated\n"
@@ -600,8 +614,8 @@ SMTP = {
         S: 501 5.5.4 SIZE is a number of up to 20 digits, and stands there once
         C: MAIL FROM:<a@example.org> size=1 SIZE=99999999
         S: 501 5.5.4 SIZE is a number of up to 20 digits, and stands there once
-        C: MAIL FROM:<a@example.org> RET=FULL
-        S: 555 5.5.4 SIZE, BODY and AUTH are all that MAIL takes
+        C: MAIL FROM:<a@example.org> MT-PRIORITY=3
+        S: 555 5.5.4 SIZE, BODY, AUTH, SMTPUTF8, RET and ENVID are all that MAIL takes
         C: MAIL FROM:<a@example.org> AUTH=+zz
         S: 501 5.5.4 The AUTH parameter is an address in xtext, or <>
         C: mail from:<> BODY=8BITMIME SIZE=100 AUTH=<>
@@ -614,8 +628,8 @@ SMTP = {
         S: 503 5.5.1 RCPT first
         C: RCPT TO:<>
         S: 501 5.1.3 RCPT TO:<address>
-        C: RCPT TO:<b@example.org> NOTIFY=NEVER
-        S: 555 5.5.4 RCPT takes no parameters
+        C: RCPT TO:<b@example.org> RRVS=2026-01-01T00:00:00Z
+        S: 555 5.5.4 NOTIFY and ORCPT are all that RCPT takes
         C: RCPT TO:<b@example.org>
         S: 250 2.1.5 OK
         C: DATA now
@@ -626,7 +640,7 @@ SMTP = {
         C: ..
         C:
         C: .
-        S: 250 2.0.0 Discarded, as all is here
+        S: 250 2.0.0 Accepted
         C: RCPT TO:<b@example.org>
         S: 503 5.5.1 MAIL first
         C: MAIL FROM:<a@example.org>

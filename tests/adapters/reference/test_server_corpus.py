@@ -12,11 +12,13 @@ from sasl.adapters import reference
 from sasl.adapters.reference import Settings
 from sasl.spec import Step
 
+from .conftest import plain
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from sasl.adapters.reference import Verifier
+    from sasl.adapters.reference import Servers, Verifier
     from sasl.spec import Case
 
     from .conftest import Raw
@@ -145,10 +147,10 @@ class Peer:
             lines.append(self.raw.line())
         return " ".join(lines).replace("=", " ").replace("-", " ").split()
 
-    def log_in(self) -> str:
+    def log_in(self, good: bytes = GOOD) -> str:
         if self.protocol == "smtp":
             self.ask(CAPABILITIES["smtp"])
-        return self.ask(LOGIN[self.protocol] % GOOD)[-1]
+        return self.ask(LOGIN[self.protocol] % good)[-1]
 
 
 def steps(case: Case) -> tuple[Step, ...]:
@@ -243,3 +245,44 @@ def test_every_class_of_these_cases_is_looked_at() -> None:
     assert {case.expect for case in CASES if not ends(case)} == {*REPLIES, "closed", "no-auth-advertised"}
     assert {case.family for case in CASES} >= set(FAREWELLS)
     assert {str(case) for case in CASES} >= NO_ATTEMPT
+
+
+BLANK_AT_THE_END = {"mechanism_names-0019", "mechanism_names-0022"}
+"""Taken for the name before it, as Dovecot does."""
+
+TWO_LINES = {"mechanism_names-0025", "mechanism_names-0026"}
+"""PLAIN, and then a response that is no base64."""
+
+TWO_WORDS = {"mechanism_names-0021"}
+"""PL, and an initial response."""
+
+BEGINS = {"imap": b"a AUTHENTICATE %s\r\n", "pop": b"AUTH %s\r\n", "smtp": b"AUTH %s\r\n"}
+PROMPTS = ("+ ", "+ ", "334 ")
+NAMES_IN_CASES = spec.cases("mechanism_names")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("case", NAMES_IN_CASES, ids=str)
+def test_a_server_takes_a_name_for_one_where_it_is_one(
+    case: Case, protocol: str, servers: Servers, connect: Callable[..., Raw]
+) -> None:
+    name = case.inputs["name"]
+    octets = name if isinstance(name, bytes) else name.encode("utf-8", "surrogatepass")
+    peer = Peer(connect(servers, protocol), protocol, servers.client_context())
+    peer.reply()
+    if protocol == "smtp":
+        peer.ask(CAPABILITIES["smtp"])
+    reply = peer.ask(BEGINS[protocol] % octets)[-1].removeprefix("a ")
+    at = PROTOCOLS.index(protocol)
+    if reply.startswith(PROMPTS[at]) and str(case) in TWO_LINES:
+        reply = peer.reply()[-1].removeprefix("a ")
+        assert reply.startswith(REPLIES["malformed"][at])
+    elif reply.startswith(PROMPTS[at]):
+        assert case.expect == "accept" or str(case) in BLANK_AT_THE_END
+        reply = peer.ask(b"*\r\n")[-1].removeprefix("a ")
+        assert reply.startswith(REPLIES["cancelled"][at])
+    else:
+        named = case.expect == "accept" or str(case) in TWO_WORDS
+        kind = "limit" if len(octets) > 1_000 else "unsupported" if named else "malformed"
+        assert reply.startswith(REPLIES[kind][at])
+    assert peer.log_in(plain("alice", "wonderland").encode()).startswith(("again OK", "+OK", "235"))

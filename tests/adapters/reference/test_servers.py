@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -110,6 +111,40 @@ def test_the_first_user_has_a_token_of_each_kind() -> None:
 def test_tokens_that_are_made_up_differ_each_time() -> None:
     with reference.running() as one, reference.running() as other:
         assert len({*one.tokens.values(), *other.tokens.values()}) == 6
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_reset_ends_sessions_and_forgets_what_was_but_not_who_may_log_in(
+    protocol: str, connect: Callable[..., Any]
+) -> None:
+    with reference.running() as servers:
+        raw = connect(servers, protocol, "clear")
+        assert raw.line()
+        servers.deliver("alice", "Subject: of the last test\n\n")
+        servers.account("alice").create("Extra")
+        servers.faults.add("*:NOOP drop")
+        later = servers.clock.advance(hours=1)
+        servers.reset()
+        assert raw.rest() == SHUTDOWN[protocol]
+        assert servers.mailbox("alice").messages == ()
+        assert "Extra" not in servers.account("alice").mailboxes
+        assert (servers.faults.standing, servers.attempts, servers.log.sessions) == ((), (), ())
+        assert [len(getattr(servers, name).sessions) for name in PROTOCOLS] == [0, 0, 0]
+        assert servers.clock.now() >= later
+        assert connect(servers, protocol, "clear").line()
+        answer = servers.verifier(sasl.CheckToken("alice", sasl.Secret(servers.tokens["good"]), None, None))
+        assert answer == sasl.Accepted("alice")
+
+
+def test_a_program_finds_those_servers_in_its_environment_that_there_are() -> None:
+    with reference.running(services=["imap"]) as servers:
+        assert sorted(servers.env()) == ["IMAPS_PORT", "IMAP_HOST", "IMAP_PORT", "SSL_CERT_FILE"]
+    with reference.running() as servers:
+        env = servers.env()
+        assert ssl.create_default_context(cafile=env["SSL_CERT_FILE"]).get_ca_certs()
+        for name, endpoint in (("IMAP", servers.imap), ("POP", servers.pop), ("SMTP", servers.smtp)):
+            assert env[f"{name}_HOST"] == "127.0.0.1"
+            assert (env[f"{name}_PORT"], env[f"{name}S_PORT"]) == (str(endpoint.port), str(endpoint.tls_port))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

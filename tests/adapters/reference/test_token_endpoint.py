@@ -480,7 +480,7 @@ def test_a_bug_of_ours_is_logged_by_its_place_and_not_shown_to_the_client(
     with pytest.raises(http.client.RemoteDisconnected):
         ask(endpoint, refresh(endpoint.authorized_user("alice")))
     [record] = caplog.records
-    assert record.getMessage().startswith("the token endpoint failed with ZeroDivisionError at ")
+    assert record.getMessage().startswith("the HTTP server failed with ZeroDivisionError at ")
     assert "a secret" not in caplog.text
     assert capsys.readouterr() == ("", "")
     caplog.clear()

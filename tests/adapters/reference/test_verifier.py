@@ -312,6 +312,55 @@ def test_a_hash_that_scram_has_not_is_an_error_for_everybody(user: str) -> None:
 # --- certificates, and nobody
 
 
+# --- users that come and go
+
+
+def test_a_login_derives_no_keys_for_a_user_who_came_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is asked for, known or not, takes as long as before."""
+    verifier = Verifier({"alice": "wonderland"})
+    verifier(sasl.FindKeys("alice", "sha256"))
+    verifier.add_user("bob", "secret")
+    verifier.set_password("alice", "changed")
+
+    def derive(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("sasl.ScramKeys.derive", derive)
+    for name in ("alice", "bob"):
+        assert isinstance(verifier(sasl.FindKeys(name, "sha256")), sasl.Record)
+    assert verifier(sasl.FindKeys("mallory", "sha256")) is None
+
+
+def test_strangers_look_like_the_users_that_there_are_now() -> None:
+    verifier = Verifier({"alice": "wonderland"})
+    before = verifier.decoy
+    keys = sasl.ScramKeys.derive("secret", "sha256", salt=b"8 octets", iterations=10_000)
+    verifier.add_user("bob", keys)
+    assert set(verifier.decoy[1]) == {before[1][0], (10_000, 8)}
+    assert verifier.hashes == {"sha256"}
+    verifier.remove_user("bob")
+    assert verifier.decoy == before
+    assert {"sha1", "sha256"} <= verifier.hashes
+
+
+def test_a_user_who_is_removed_is_a_stranger() -> None:
+    verifier = Verifier({"alice": "wonderland", "bob": "secret"})
+    verifier.add_token("token", "bob")
+    stranger = verifier(sasl.CheckPassword("mallory", sasl.Secret("secret")))
+    verifier.remove_user("bob")
+    assert verifier(sasl.CheckPassword("bob", sasl.Secret("secret"))).reason == stranger.reason
+    assert verifier(sasl.CheckToken("bob", sasl.Secret("token"), None, None)).reason == "unknown token"
+    assert verifier(sasl.FindKeys("bob", "sha256")) is None
+
+
+def test_all_users_may_go() -> None:
+    verifier = Verifier({"alice": "wonderland"})
+    verifier.remove_user("alice")
+    assert isinstance(verifier(sasl.CheckPassword("alice", sasl.Secret("wonderland"))), sasl.Rejected)
+    verifier.add_user("alice", "wonderland")
+    assert verifier(sasl.CheckPassword("alice", sasl.Secret("wonderland"))) == sasl.Accepted("alice")
+
+
 @pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority("CA")

@@ -103,7 +103,8 @@ def test_an_endpoint_that_fails_is_told_as_such_and_costs_nothing(endpoint: Toke
     endpoint.rotates = True
     store = store_of(endpoint)
     now = [1_800_000_000.0]
-    source = OAuthTokens(store, KEY, request=Request(timeout=0.2), clock=lambda: now[0])
+    seconds = 0.2 if fault in ("drip", "hang") else 5
+    source = OAuthTokens(store, KEY, request=Request(timeout=seconds), clock=lambda: now[0])
     endpoint.faults.append(fault)
     error = error_of(source)
     assert error.needs_user is False
