@@ -156,8 +156,9 @@ class Servers:
 
     def remove_user(self, name: str) -> None:
         """Forget a user, with all mail; sessions have ended when this returns. Raises UsageError for a stranger."""
-        self._change(lambda identity: identity.remove(name))
-        self._call(lambda: self._backend.accounts.remove(name))
+        known = self._call(lambda: self._backend.identity.users.known(name))
+        self._change(lambda identity: identity.remove(known))
+        self._call(lambda: self._backend.accounts.remove(known))
 
     def set_password(self, name: str, password: str | ScramKeys, *, sign_out: bool | None = None) -> None:
         """Give a user another password. With `sign_out`, sessions end, and no token that the user has is good any more.

@@ -370,6 +370,15 @@ def test_a_user_who_is_disabled_gets_no_token(servers: Servers) -> None:
     assert servers.oauth.grant(form, None)[0] == USER
 
 
+def test_a_user_who_is_removed_by_another_spelling_leaves_no_mail() -> None:
+    with reference.running() as servers:
+        servers.add_user("IX", "nine")
+        servers.deliver("\u2168", "Subject: hello\n\n")
+        servers.remove_user("\u2168")
+        servers.add_user("IX", "nine")
+        assert servers.mailbox("IX").messages == ()
+
+
 def test_a_user_can_be_added_and_removed(servers: Servers, connect: Callable[[str], Client]) -> None:
     assert connect("imap").by_password("bob", "secret").startswith(b"a NO")
     servers.add_user("bob", "secret")
