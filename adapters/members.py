@@ -10,11 +10,23 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from sasl.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import TypeAlias
 
     Check: TypeAlias = Callable[[str, Any], Any]
+
+
+def octets_of(path: Path, what: str) -> bytes:
+    """Return what a file holds. Raises UsageError, which says whose it is (`what`), where it stands and why not."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror
+    raise UsageError(f"the {what}'s file {path} cannot be read: {reason}")
 
 
 def read(octets: bytes) -> object:

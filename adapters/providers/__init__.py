@@ -82,16 +82,11 @@ def load(path: str | os.PathLike[str]) -> Profile:
     """Return what a provider's file says. Raises UsageError, which names the file and the member that is wrong."""
     from pathlib import Path
 
+    from ..members import octets_of
     from ._files import parse
 
     file = Path(path)
-    try:
-        octets = file.read_bytes()
-    except OSError as error:
-        reason = error.strerror
-    else:
-        return parse(octets, file.stem.lower(), str(file))
-    raise UsageError(f"the provider's file {file} cannot be read: {reason}")
+    return parse(octets_of(file, "provider"), file.stem.lower(), str(file))
 
 
 def scopes(profile: Profile, services: Iterable[str]) -> str:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from sasl.value import replace
 
-from ..wire.smtp import ServerWire
-from .conversation import Conversation
-from .mail_commands import MailCommands, Rules
-from .shown import first_word
-from .smtp import FAREWELLS
+from .mail_commands import Rules
+from .smtp import MailConversation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from sasl.channel import Channel
-
-    from .backend import Backend
-    from .connection import Connection
 
 _RULES: Final = Rules(hello="LHLO", older="", login=False, delivers=True)
 
 
 @final
-class LmtpConversation(Conversation):
+class LmtpConversation(MailConversation):
     """One connection of a client that delivers mail.
 
     A recipient is a user here, by the whole address or by what stands before its "@"; others are refused. After the
@@ -32,18 +24,7 @@ class LmtpConversation(Conversation):
     """
 
     service = "lmtp"
-    farewells: ClassVar[Mapping[str, str]] = FAREWELLS
-
-    def __init__(self, connection: Connection, backend: Backend, *, port: int) -> None:
-        super().__init__(connection, backend, port=port)
-        self._commands = MailCommands(self, _RULES, self.meet)
-
-    async def run(self, *, implicit_tls: bool) -> None:
-        """Serve the client, and keep nothing of a message that it has not sent to its end."""
-        try:
-            await super().run(implicit_tls=implicit_tls)
-        finally:
-            self._commands.forget()
+    rules = _RULES
 
     @property
     def channel(self) -> Channel:
@@ -53,15 +34,3 @@ class LmtpConversation(Conversation):
     def greeting(self) -> list[str]:
         """Return the greeting."""
         return ["220 localhost LMTP saslkit reference server"]
-
-    def wire(self, offered: Collection[str]) -> ServerWire:
-        """Return a new wire for one AUTH."""
-        return ServerWire(offered, **self.wire_settings)
-
-    def verb(self, line: bytes) -> str:
-        """Return the name of the command that a line begins."""
-        return first_word(line)
-
-    async def command(self, line: bytes) -> None:
-        """Take one command line and answer it."""
-        await self._commands.obey(line)

@@ -15,35 +15,28 @@ if TYPE_CHECKING:
     from .backend import Backend
     from .connection import Connection
 
-FAREWELLS: Final[Mapping[str, str]] = {
-    "crowded": "421 4.3.2 Too many connections",
-    "late": "421 4.4.2 Too slow",
-    "failures": "421 4.7.0 Too many failed logins",
-    "shutdown": "421 4.3.2 The server shuts down",
-    "broken": "421 4.3.0 Something is wrong here",
-    "expired": "421 4.7.0 Session expired",
-    "revoked": "421 4.7.0 Session ended, the login was revoked",
-    "disabled": "421 4.7.0 Session ended, the account is disabled",
-    "limit": "421 4.7.0 Session ended, it lasted too long",
-}
-"""What is said before a connection ends, in LMTP too."""
-
 _RULES: Final = Rules(hello="EHLO", older="HELO", login=True, delivers=False)
 
 
-@final
-class SmtpConversation(Conversation):
-    """One connection of a submission client, who has to log in before there is a sender.
+class MailConversation(Conversation):
+    """What connections of clients that send mail share: the commands, by the rules of SMTP or of LMTP."""
 
-    Messages are kept in the outbox; recipients that are users here have them in their INBOX, too. Nothing leaves.
-    """
-
-    service = "smtp"
-    farewells: ClassVar[Mapping[str, str]] = FAREWELLS
+    rules: ClassVar[Rules]
+    farewells: ClassVar[Mapping[str, str]] = {
+        "crowded": "421 4.3.2 Too many connections",
+        "late": "421 4.4.2 Too slow",
+        "failures": "421 4.7.0 Too many failed logins",
+        "shutdown": "421 4.3.2 The server shuts down",
+        "broken": "421 4.3.0 Something is wrong here",
+        "expired": "421 4.7.0 Session expired",
+        "revoked": "421 4.7.0 Session ended, the login was revoked",
+        "disabled": "421 4.7.0 Session ended, the account is disabled",
+        "limit": "421 4.7.0 Session ended, it lasted too long",
+    }
 
     def __init__(self, connection: Connection, backend: Backend, *, port: int) -> None:
         super().__init__(connection, backend, port=port)
-        self._commands = MailCommands(self, _RULES, self.meet)
+        self._commands = MailCommands(self, self.rules, self.meet)
 
     async def run(self, *, implicit_tls: bool) -> None:
         """Serve the client, and keep nothing of a message that it has not sent to its end."""
@@ -51,15 +44,6 @@ class SmtpConversation(Conversation):
             await super().run(implicit_tls=implicit_tls)
         finally:
             self._commands.forget()
-
-    @property
-    def authenticated_as(self) -> str | None:
-        """What the client put into the AUTH parameter of its last MAIL command, or None."""
-        return self._commands.authenticated_as
-
-    def greeting(self) -> list[str]:
-        """Return the greeting."""
-        return self.manner.greeting()
 
     def wire(self, offered: Collection[str]) -> ServerWire:
         """Return a new wire for one AUTH."""
@@ -72,3 +56,23 @@ class SmtpConversation(Conversation):
     async def command(self, line: bytes) -> None:
         """Take one command line and answer it."""
         await self._commands.obey(line)
+
+
+@final
+class SmtpConversation(MailConversation):
+    """One connection of a submission client, who has to log in before there is a sender.
+
+    Messages are kept in the outbox; recipients that are users here have them in their INBOX, too. Nothing leaves.
+    """
+
+    service = "smtp"
+    rules = _RULES
+
+    @property
+    def authenticated_as(self) -> str | None:
+        """What the client put into the AUTH parameter of its last MAIL command, or None."""
+        return self._commands.authenticated_as
+
+    def greeting(self) -> list[str]:
+        """Return the greeting."""
+        return self.manner.greeting()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from sasl.errors import UsageError
 
+from ...members import octets_of
 from ._files import LIKE, REFUSALS, parse
 from ._persona import Folder, Goodbye, Half, Persona, Refusal, Service
 
@@ -54,13 +55,7 @@ def load(name: str | os.PathLike[str]) -> Persona:
     if isinstance(name, str) and name.isidentifier():
         raise UsageError(f"there is no persona {name!r}: one of {', '.join(NAMES)}, or the path of a file")
     file = Path(name)
-    try:
-        octets = file.read_bytes()
-    except OSError as error:
-        reason = error.strerror
-    else:
-        return parse(octets, file.stem.lower(), str(file))
-    raise UsageError(f"the persona's file {file} cannot be read: {reason}")
+    return parse(octets_of(file, "persona"), file.stem.lower(), str(file))
 
 
 def fields(*, now: float = 0.0, **names: str) -> Mapping[str, str]:

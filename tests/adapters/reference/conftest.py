@@ -161,6 +161,23 @@ STARTTLS = {
 }
 
 
+TOKENS = {"good": "good-token", "expired": "expired-token", "revoked": "revoked-token"}
+
+
+@pytest.fixture(scope="module")
+def module_servers() -> Iterator[Servers]:
+    with reference.running(tokens=TOKENS) as servers:
+        yield servers
+
+
+@pytest.fixture
+def watched(module_servers: Servers) -> Iterator[Servers]:
+    """Servers whose journal is empty, and without faults."""
+    module_servers.call(module_servers._backend.journal.clear)
+    yield module_servers
+    module_servers.faults.clear()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_goes_wrong_unseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No test leaves a task with an exception that nobody saw, which asyncio would log; nor a bug, which we would."""

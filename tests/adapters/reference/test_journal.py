@@ -17,27 +17,14 @@ from sasl.adapters.reference.clock import Clock
 from sasl.adapters.reference.journal import Journal
 
 from ...support.protocols import PROTOCOLS
-from .test_verdicts import GOOD, NEW, OLD, REFUSED, TOKENS, WRONG, play
+from .test_verdicts import GOOD, NEW, OLD, REFUSED, WRONG, play
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sasl.adapters.reference import Servers
 
     from .conftest import Raw
-
-
-@pytest.fixture(scope="module")
-def module_servers() -> Iterator[Servers]:
-    with reference.running(tokens=TOKENS) as servers:
-        yield servers
-
-
-@pytest.fixture
-def watched(module_servers: Servers) -> Iterator[Servers]:
-    module_servers.call(module_servers._backend.journal.clear)
-    yield module_servers
-    module_servers.faults.clear()
 
 
 def test_sessions_commands_and_attempts_are_kept_without_secrets(watched: Servers, connect: Callable[..., Raw]) -> None:

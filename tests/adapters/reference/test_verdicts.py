@@ -11,16 +11,14 @@ from sasl.adapters import reference
 from sasl.adapters.reference.verdicts import VERDICTS
 
 from ...support.protocols import b64
-from .conftest import plain
+from .conftest import TOKENS, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sasl.adapters.reference import Servers
 
     from .conftest import Raw
-
-TOKENS = {"good": "good-token", "expired": "expired-token", "revoked": "revoked-token"}
 
 
 def xoauth2(token: str) -> str:
@@ -156,20 +154,6 @@ CASES = [
 ]
 
 OPEN = {"imap": "S: * OK ...\n", "pop": "S: +OK ...\n", "smtp": "S: 220 ...\nC: EHLO me\nS: 250-localhost\n{rest}"}
-
-
-@pytest.fixture(scope="module")
-def module_servers() -> Iterator[Servers]:
-    with reference.running(tokens=TOKENS) as servers:
-        yield servers
-
-
-@pytest.fixture
-def watched(module_servers: Servers) -> Iterator[Servers]:
-    """Servers whose journal is empty, and without faults."""
-    module_servers.call(module_servers._backend.journal.clear)
-    yield module_servers
-    module_servers.faults.clear()
 
 
 def ended(servers: Servers) -> None:
