@@ -37,6 +37,7 @@ class Login:
         ca: the file with the certificate of the CA that the client is to trust, and of no other.
         folder: where its configuration goes, and what it keeps.
         command: prints the password, for a client that is not to have it written down; "" for one that is.
+        lmtp: the port of a server that takes what getmail has fetched.
     """
 
     protocol: str
@@ -48,6 +49,7 @@ class Login:
     password: str
     folder: Path
     command: str = ""
+    lmtp: int = 0
 
     def write(self, name: str, text: str) -> str:
         """Write a file that none but its owner may read, as clients want it of one with a password; return its path."""

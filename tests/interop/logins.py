@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,8 @@ def _row(name: str, protocol: str, mechanism: str, by: Callable[[Login], Ran]) -
         port = endpoint.tls_port if implicit else endpoint.port
         told = "" if mechanism == ITSELF else mechanism
         with tempfile.TemporaryDirectory() as folder:
-            by(Login(protocol, port, told, implicit, servers.ca_file, USER, secret, Path(folder)))
+            login = Login(protocol, port, told, implicit, servers.ca_file, USER, secret, Path(folder))
+            by(replace(login, lmtp=servers.lmtp.port))
 
     deadline = 1.0 if (name, mechanism) in HANGS else 30.0
     return Conduct("Programs", name, protocol, mechanism, log_in, deadline, partial(version, name))

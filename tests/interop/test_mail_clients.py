@@ -5,6 +5,7 @@ Each is tried with the right credential, a wrong one and, if it has tokens, one 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,7 +68,7 @@ def log_in(
     secret = credential(servers, client, state)
     login = Login(endpoint.protocol, port, client.mechanism, implicit, servers.ca_file, USER, secret, folder)
     try:
-        return client.log_in(login)
+        return client.log_in(replace(login, lmtp=servers.lmtp.port))
     except CannotStart as missing:
         reason = str(missing)
     pytest.skip(reason)
@@ -112,16 +113,19 @@ def test_a_program_fetches_what_is_there(
     servers: reference.Servers, client: Program, state: str, tmp_path: Path
 ) -> None:
     servers.deliver(USER, MESSAGE)
+    (there,) = servers.mailbox(USER).messages
 
     ran = log_in(servers, servers.pop, client, state, tmp_path)
 
     assert ran.code == 0, ran.shown
     assert attempts(servers.pop) == [(client.mechanism, True, "accepted")], ran.shown
-    fetched = (tmp_path / "mail").read_text("utf-8").replace("\r\n", "\n")
+    by_lmtp = client.name == "getmail"
+    octets = servers.lmtp.wait(timeout=10).raw if by_lmtp else (tmp_path / "mail").read_bytes()
+    fetched = octets.decode().replace("\r\n", "\n")
     assert fetched.partition("\n\n")[2].rstrip("\n") == BODY.rstrip("\n")
     assert "Subject: hello\n" in fetched
-    left = 1 if client.name == "curl" else 0
-    assert becomes_true(lambda: len(servers.mailbox(USER).messages) == left, within=10)
+    keeps = client.name == "curl"
+    assert becomes_true(lambda: (there in servers.mailbox(USER).messages) == keeps, within=10)
 
 
 @cases(FETCHERS, ("wrong", "expired"))

@@ -12,7 +12,7 @@ from sasl.adapters import reference
 
 from ..support.servers import HOST, CannotStart, becomes_true, process_group, program
 from .clients import Login, Ran, environment, run
-from .programs import offlineimap
+from .programs import getmail, offlineimap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,11 @@ class Place:
         path.touch(0o600)
         path.write_text(text, "utf-8")
         return str(path)
+
+    def login(self, secret: str = PASSWORD) -> Login:
+        """What a client is asked to do that logs in by PLAIN."""
+        port, lmtp, ca = self.servers.imap.tls_port, self.servers.lmtp.port, self.servers.ca_file
+        return Login("imap", port, "PLAIN", True, ca, USER, secret, self.folder, lmtp=lmtp)
 
     def subjects(self, mailbox: str = "INBOX") -> list[str]:
         """The subjects in a mailbox of the server, without what is marked as deleted."""
@@ -336,51 +341,32 @@ def test_fetchmail_with_a_wrong_password(place: Place) -> None:
     assert place.outcomes()[0] == "credentials"
 
 
-def getmail(place: Place, secret: str = PASSWORD) -> Ran:
-    text = f"""\
-[retriever]
-type = SimpleIMAPSSLRetriever
-server = {HOST}
-port = {place.servers.imap.tls_port}
-username = {USER}
-password = {secret}
-ca_certs = {place.servers.ca_file}
-mailboxes = ("INBOX", "Sent")
-[destination]
-type = MDA_external
-path = /usr/bin/tee
-arguments = ("-a", "{place.folder}/got")
-unixfrom = false
-allow_root_commands = true
-[options]
-delete = true
-read_all = true
-"""
-    return place.run("getmail", ["--getmaildir", str(place.folder), "--rcfile", place.write("getmailrc", text)])
+def run_getmail(place: Place, secret: str = PASSWORD) -> Ran:
+    return place.run("getmail", getmail(place.login(secret)))
 
 
 def test_getmail_fetches_all_and_deletes_it(place: Place) -> None:
-    ran = getmail(place)
+    there = place.servers.mailbox(USER).messages
+    ran = run_getmail(place)
     assert (ran.code, place.errors()) == (0, []), ran.shown
-    text = (place.folder / "got").read_text("utf-8")
-    assert all(f"Subject: {subject}" in text for subject in ("One", "Two", "Three", "Sent"))
-    assert (place.subjects(), place.subjects("Sent")) == ([], [])
+    assert [sent.email["Subject"] for sent in place.servers.lmtp.messages] == ["One", "Two", "Three", "Sent"]
+    assert (place.subjects(), place.subjects("Sent")) == (["One", "Two", "Three", "Sent"], [])
+    assert not {each.uid for each in there} & {each.uid for each in place.servers.mailbox(USER).messages}
 
 
 def test_getmail_with_a_wrong_password(place: Place) -> None:
-    ran = getmail(place, "looking-glass")
+    ran = run_getmail(place, "looking-glass")
     assert ran.code != 0, ran.shown
     assert place.outcomes()[0] == "credentials"
+    assert place.servers.lmtp.messages == ()
 
 
 # --- offlineimap
 
 
 def test_offlineimap_fetches_what_is_delivered_while_it_waits(place: Place) -> None:
-    login = Login(
-        "imap", place.servers.imap.tls_port, "PLAIN", True, place.servers.ca_file, USER, PASSWORD, place.folder
-    )
-    with process_group([found("offlineimap"), *offlineimap(login)], place.folder, env=environment(place.folder)):
+    command = [found("offlineimap"), *offlineimap(place.login())]
+    with process_group(command, place.folder, env=environment(place.folder)):
         assert becomes_true(lambda: "IDLE" in [each.name for each in place.servers.log.commands("imap")], within=15)
         assert sorted(local(place)) == ["One", "Three", "Two"]
         place.servers.deliver(USER, "Subject: Four\n\nx\n")
