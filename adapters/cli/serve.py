@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from argparse import ArgumentTypeError
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +33,7 @@ from .announce import Lines, print_ready
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..reference import Servers
 
@@ -236,15 +236,30 @@ def _first_signal() -> Iterator[asyncio.Future[int]]:
         if not first.done():
             first.set_result(number)
 
-    def on_signal(number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(note, number)
-
-    before = {number: signal.signal(number, on_signal) for number in _signals()}
-    try:
+    with ExitStack() as stack:
+        for number in _signals():
+            stack.enter_context(_told(loop, number, note))
         yield first
+
+
+@contextmanager
+def _told(loop: asyncio.AbstractEventLoop, number: int, note: Callable[[int], None]) -> Iterator[None]:
+    """Have the loop call a function when a signal comes; then the signal has the handler that it had before.
+
+    A handler of Python's alone wakes no loop: a signal that came just as the loop went to sleep would wait for the
+    next client. Windows's loop wakes by itself, and takes no handlers.
+    """
+    before = signal.getsignal(number)
+    if sys.platform == "win32":
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(note, number))
+    else:
+        loop.add_signal_handler(number, note, number)
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if sys.platform != "win32":
+            loop.remove_signal_handler(number)
+        signal.signal(number, before)
 
 
 def _signals() -> list[signal.Signals]:

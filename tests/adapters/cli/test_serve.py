@@ -17,6 +17,7 @@ import ssl
 import stat
 import sys
 import threading
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -31,6 +32,7 @@ from sasl.adapters.reference import Settings
 
 from ...support.leaks import seen
 from ...support.protocols import PROTOCOLS
+from ...support.servers import becomes_true
 from .conftest import script, start
 
 if TYPE_CHECKING:
@@ -588,16 +590,24 @@ def serve_here(use: Callable[[dict[str, Any]], None], *arguments: str) -> int:
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    with os.fdopen(writing, "w") as out, contextlib.redirect_stdout(out):
-        thread = threading.Thread(target=work)
-        thread.start()
-        code = main(["serve", *arguments])
-    thread.join(DEADLINE)
+    def pass_over(*_: object) -> None:
+        """It is for a signal that comes when the verb has ended already, which would end the tests."""
+
+    before = signal.signal(signal.SIGTERM, pass_over)
+    try:
+        with os.fdopen(writing, "w") as out, contextlib.redirect_stdout(out):
+            thread = threading.Thread(target=work)
+            thread.start()
+            code = main(["serve", *arguments])
+        thread.join(DEADLINE)
+        assert signal.getsignal(signal.SIGTERM) is pass_over
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return code
 
 
 def test_the_process_has_its_handlers_back(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
 
     def use(served: dict[str, Any]) -> None:
         with connected(served, "imap", "STARTTLS") as conn:
@@ -605,7 +615,7 @@ def test_the_process_has_its_handlers_back(tmp_path: Path) -> None:
 
     assert serve_here(use) == 0
     assert serve_here(use, "--imap", "0", "--tls-dir", str(tmp_path)) == 0
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)] == before
 
 
 def test_a_half_open_exchange_meets_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,6 +636,22 @@ def test_the_first_signal_decides() -> None:
         signal.raise_signal(signal.SIGINT)
 
     assert serve_here(use, "--pop", "0") == 130
+
+
+def test_a_signal_wakes_who_waits_for_clients() -> None:
+    """It comes to another thread, and so interrupts no call; as little does one that comes just before the call."""
+    before = signal.getsignal(signal.SIGINT)
+    ended: list[bool] = []
+
+    def use(served: dict[str, Any]) -> None:
+        with connected(served, "pop", "TLS") as conn:
+            conn.quit()
+        time.sleep(0.2)  # it has nothing to do any more
+        signal.raise_signal(signal.SIGINT)
+        ended.append(becomes_true(lambda: signal.getsignal(signal.SIGINT) is before, within=DEADLINE))
+
+    assert serve_here(use, "--pop", "0") == 130
+    assert ended == [True]
 
 
 def test_nohup_stays_in_force() -> None:
