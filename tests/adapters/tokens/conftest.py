@@ -40,9 +40,9 @@ def account_file(endpoint: TokenEndpoint, tmp_path: Path) -> Path:
 
 
 def reply(document: object, status: int = 200) -> bytes:
-    """An HTTP response; the document is octets, or goes out as JSON."""
+    """An HTTP response, the last of its connection; the document is octets, or goes out as JSON."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return b"HTTP/1.1 %d Whatever\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+    return b"HTTP/1.1 %d Whatever\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status, len(body), body)
 
 
 class Scripted:
